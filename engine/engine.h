@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "engine/catalog.h"
+#include "store/reason.h"
+#include "store/store.h"
+
+/*
+ * One mounted state: store, catalog, and what goes on around them. The rest of engine/ works on this.
+ * The way of a deploy is in deploy.c, the page that mounts in engine.c.
+ */
+struct log;
+struct quarantine;
+struct receipts;
+struct forest;
+struct scrub;
+
+struct engine_limits {
+	uint64_t archive_bytes;  /* of one archive, default 4 GiB */
+	uint64_t inflated_bytes; /* of what it inflates to, default 16 GiB */
+	uint64_t entries;        /* default 1,000,000 */
+};
+
+#define ENGINE_PACKAGES_MAX 64
+
+struct engine_options {
+	const char *state;
+	struct engine_limits limits; /* zero: the default */
+	uid_t owner;                 /* who mounted: may deploy */
+	bool has_deploy_group;
+	gid_t deploy_group;
+	const char *packages[ENGINE_PACKAGES_MAX]; /* operator packages, in order */
+	size_t package_count;
+	bool no_scrub; /* leave verification to first use */
+};
+
+struct engine {
+	struct engine_options options;
+	struct store *store;
+	struct store *operator_store; /* NULL without operator packages; removed at close */
+	struct catalog *catalog;
+	struct log *log;
+	struct quarantine *quarantine;
+	struct receipts *receipts;
+	struct forest *forest;
+	struct scrub *scrub;
+	int64_t mounted_ns; /* wall clock */
+	_Atomic bool is_ready;
+	_Atomic uint64_t deploys, deploys_failed; /* of this mount, for metrics */
+};
+
+/* Who asks. The groups are looked up in /proc only when they matter. */
+struct caller {
+	uid_t uid;
+	gid_t gid;
+	pid_t pid; /* thread id; 0 from a foreign pid namespace */
+};
+
+/*
+ * Opens the state: store, reload, routes, operator packages (and, from the next issue on,
+ * recovery). `options` and its strings are borrowed until engine_close.
+ * Must be called with one thread. Returns store_open's errors, or a bad operator package's reason.
+ */
+int engine_open(const struct engine_options *options, struct engine **ret_engine,
+		struct reason *reason);
+
+/* Says that the mount serves requests: `status` shows ready, the scrub begins. */
+void engine_ready(struct engine *engine);
+
+/* Stops the scrub, closes the store. No other call may be under way. NULL is accepted. */
+void engine_close(struct engine *engine);
+
+#endif

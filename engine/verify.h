@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_VERIFY_H
+#define ENGINE_VERIFY_H
+
+#include "engine/engine.h"
+
+/*
+ * Contents are checked against their digest before their first byte is served, once per mount: at
+ * first use, or by the scrub, a background thread that begins with routed versions.
+ */
+
+/*
+ * Makes sure that a file of a version is good. `path` is for the messages. With `cached_only`
+ * -EAGAIN says that it would have to be hashed now. A bad file is logged, shown in quarantine/, and
+ * marks every version that shares it as damaged.
+ * Returns 0, -EIO, -EAGAIN.
+ */
+int verify_file(struct engine *engine, struct version *version, const struct digest *digest,
+		uint64_t size, const char *path, bool cached_only, struct reason *reason);
+
+#endif
