@@ -41,11 +41,22 @@ struct version {
 	_Atomic uint32_t references;
 	_Atomic(void *) tree; /* owned by engine/forest.c */
 	struct catalog *catalog;
-	uint64_t unload_hold; /* contents_hold number to release with the last reference, or 0 */
+	struct version *chain; /* the next in the catalog's bucket, or in the sweeper's queue */
+	uint64_t unload_hold;  /* contents_hold number to release with the last reference, or 0 */
 };
 
-struct catalog *catalog_new(void);
+/*
+ * `gone` is called with each version whose last reference went, and takes it over (version_free). It
+ * runs wherever version_put was called and must not block.
+ */
+struct catalog *catalog_new(void (*gone)(void *context, struct version *version), void *context);
+
+/* Gives up all versions; nobody may hold a reference any more. NULL is accepted. */
 void catalog_free(struct catalog *catalog);
+
+/* Makes an unpublished version with one reference, all else zero. Returns NULL without memory. */
+struct version *version_new(void);
+void version_free(struct version *version);
 
 /* Finds a loaded version and takes a reference. Returns NULL when it is not loaded. */
 struct version *catalog_find(struct catalog *catalog, const char *type,
@@ -120,7 +131,7 @@ int64_t catalog_route_changed_ns(struct catalog *catalog, const char *type);
  * catalog_remove drops the catalog's reference; the version stays readable for its holders.
  */
 int catalog_add(struct catalog *catalog, struct version *version);
-void catalog_remove(struct catalog *catalog, struct version *version);
+void catalog_remove(struct catalog *catalog, struct version *version, int64_t at_ns);
 int catalog_set_route(struct catalog *catalog, const char *type, const struct digest *digest,
 		      int64_t at_ns);
 void catalog_remove_route(struct catalog *catalog, const char *type, int64_t at_ns);

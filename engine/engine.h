@@ -21,6 +21,7 @@ struct quarantine;
 struct receipts;
 struct forest;
 struct scrub;
+struct sweep;
 
 struct engine_limits {
 	uint64_t archive_bytes;  /* of one archive, default 4 GiB */
@@ -51,6 +52,7 @@ struct engine {
 	struct receipts *receipts;
 	struct forest *forest;
 	struct scrub *scrub;
+	struct sweep *sweep;
 	int64_t mounted_ns; /* wall clock */
 	_Atomic bool is_ready;
 	_Atomic uint64_t deploys, deploys_failed; /* of this mount, for metrics */

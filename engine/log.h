@@ -12,6 +12,13 @@
  * a JSON object.
  */
 
+/* Begins the log of a mount with what the store holds. Returns NULL without memory. */
+struct log *log_new(struct store *store);
+void log_free(struct log *log);
+
+/* To be called after each commit that appended audit lines, so that the log shows them. */
+void log_audited(struct engine *engine);
+
 /* The length of what log_read can give; grows only, within one mount. */
 uint64_t log_size(struct engine *engine);
 
@@ -24,7 +31,7 @@ int64_t log_changed_ns(struct engine *engine);
 /*
  * Adds a note: {"at":..., "event": event, ...members of `fields`}; also written to stderr as one line
  * when `loud`. Takes over `fields` (may be NULL). Notes about the same event and uid within a second
- * are counted, not added.
+ * are counted, not added (`repeated` in the next one says how many), unless they are loud.
  */
 void log_note(struct engine *engine, const char *event, bool loud, json_t *fields);
 

@@ -11,6 +11,20 @@
  * shown as quarantine/TYPE/route.
  */
 
+/* Returns NULL without memory. */
+struct quarantine *quarantine_new(void);
+void quarantine_free(struct quarantine *quarantine);
+
+/* Adds a line to an entry, making it where it is not there. Names may be raw bytes of a damaged key. */
+void quarantine_add(struct engine *engine, const char *raw_type, const char *raw_name,
+		    const struct reason *reason);
+
+/* Takes an entry away: its version was deployed again, or unloaded. Returns whether it was there. */
+bool quarantine_remove(struct engine *engine, const char *type, const char *name);
+
+bool quarantine_has(struct engine *engine, const char *type, const char *name);
+uint64_t quarantine_count(struct engine *engine);
+
 /* The types with at least one entry, sorted; free(list.names). */
 int quarantine_list_types(struct engine *engine, struct name_list *ret_list);
 

@@ -6,6 +6,14 @@
 
 /* What deploy/NAME and stage/NAME show: the newest 10,000 receipts, those of failures among them. */
 
+/* Reads the store's receipts into engine->receipts. Returns -ENOMEM, -EIO. */
+int receipts_open(struct engine *engine);
+void receipts_close(struct receipts *receipts);
+
+/* Shows a receipt under its name; the commit that persists it is the caller's. Copies `text`. */
+void receipt_file(struct engine *engine, enum box box, const char *name, const char *text,
+		  size_t length, int64_t at_ns, uid_t uid, bool is_persistent);
+
 struct receipt {
 	char *text; /* one JSON object and a newline; owned by the caller: free() */
 	size_t length;
