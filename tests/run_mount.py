@@ -60,6 +60,8 @@ def run_one(module, result_path):
     """The child: runs one module in this process."""
     import faulthandler
     faulthandler.enable()
+    # Started from a shell's background job, SIGINT would be ignored, also by the tools we interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, str(module.parent))
     suite = unittest.defaultTestLoader.loadTestsFromName(module.stem)
     runner = unittest.TextTestRunner(verbosity=2, resultclass=CountingResult)
