@@ -25,6 +25,7 @@ struct version_row {
 	struct digest version;
 	uint64_t upload;   /* the upload whose references it took over (store/upload.h) */
 	uint64_t deployed; /* change number of its latest deploy through deploy/, 0: only staged */
+#define DEPLOYED_NOW UINT64_MAX /* in a ROW_PUT_VERSION: becomes the commit's change number */
 	uint64_t changed;  /* change number of its latest deploy or stage: the order of the reload */
 	int64_t first_ns;  /* wall clock of the first deploy, nanoseconds since 1970 */
 	int64_t last_ns;   /* wall clock of the latest */
@@ -60,8 +61,9 @@ enum row_change_kind {
  *
  * ROW_PUT_VERSION: where the key exists already, the stored row's `upload` and `first_ns` stay (0 and
  * the new first_ns when that row is unreadable) and `existed` is set: the references of that version
- * are held once already, the caller releases its own. `changed` (and `deployed`, if not 0) are set to
- * the transaction's change number, which grows with every commit.
+ * are held once already, the caller releases its own. `changed` (and `deployed`, if it is
+ * DEPLOYED_NOW; other values stay) are set to a change number, which grows with every change; the
+ * row as it was stored is copied back into the change.
  * ROW_DELETE_VERSION: -ENOENT when the key is absent.
  * ROW_PUT_ROUTE: replaces; `changed` is set as above.
  * ROW_PUT_RECEIPT: replaces the one of the same box and name; the oldest past RECEIPTS_MAX go.

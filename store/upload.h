@@ -58,6 +58,13 @@ uint64_t upload_new_bytes(const struct upload *upload);
 void upload_adopt(struct upload *upload);
 
 /*
+ * The row existed already, so its version holds its references: gives this upload's back, but leaves
+ * at least one to each content (one that was lost and came back with this upload belongs to that
+ * version). Frees the upload.
+ */
+void upload_return(struct upload *upload);
+
+/*
  * Gives back every reference and frees what nobody else holds, then frees the upload. An error while
  * doing so leaves it to the next mount. NULL is accepted.
  */
