@@ -31,6 +31,23 @@ json_t *audit_string(const char *bytes)
 	return string;
 }
 
+char *audit_newline(char *text, size_t *ret_length)
+{
+	char *line;
+
+	if (!text)
+		return NULL;
+	*ret_length = strlen(text) + 1;
+	line = realloc(text, *ret_length + 1);
+	if (!line) {
+		free(text);
+		return NULL;
+	}
+	line[*ret_length - 1] = '\n';
+	line[*ret_length] = '\0';
+	return line;
+}
+
 static void add_caller(json_t *line, const struct caller *caller)
 {
 	if (!caller)
@@ -43,7 +60,7 @@ static void add_caller(json_t *line, const struct caller *caller)
 char *audit_line(const char *event, int64_t at_ns, const struct caller *caller, json_t *fields,
 		 size_t *ret_length)
 {
-	char at[CLOCK_TEXT], *text, *line = NULL;
+	char at[CLOCK_TEXT], *text;
 	json_t *object =
 		json_pack("{s:s, s:s}", "at", clock_format(at_ns, at), "event", event);
 
@@ -55,15 +72,5 @@ char *audit_line(const char *event, int64_t at_ns, const struct caller *caller, 
 	add_caller(object, caller);
 	text = json_dumps(object, JSON_COMPACT);
 	json_decref(object);
-	if (!text)
-		return NULL;
-	*ret_length = strlen(text) + 1;
-	line = realloc(text, *ret_length + 1);
-	if (!line) {
-		free(text);
-		return NULL;
-	}
-	line[*ret_length - 1] = '\n';
-	line[*ret_length] = '\0';
-	return line;
+	return audit_newline(text, ret_length);
 }

@@ -15,6 +15,12 @@ char *audit_line(const char *event, int64_t at_ns, const struct caller *caller, 
 		 size_t *ret_length);
 
 /*
+ * `text` (may be NULL) with a newline behind it, in its own memory, perhaps moved; for every JSON text
+ * that a file of the mount shows. Returns NULL without memory, with `text` freed.
+ */
+char *audit_newline(char *text, size_t *ret_length);
+
+/*
  * A JSON string of bytes that need not be UTF-8: invalid ones become U+FFFD, so that a name can
  * never keep a line from being written.
  */

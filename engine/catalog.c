@@ -99,6 +99,21 @@ void version_free(struct version *version)
 	free(version);
 }
 
+void version_from_row(struct version *version, const struct version_row *row)
+{
+	version->entries = row->entries;
+	version->bytes = row->bytes;
+	version->index_bytes = row->index_bytes;
+	version->first_ns = row->first_ns;
+	version->uid = row->uid;
+	version->has_signature = row->has_signature;
+	version->signature = row->signature;
+	version->signature_bytes = row->signature_bytes;
+	atomic_init(&version->last_ns, row->last_ns);
+	atomic_init(&version->deployed, row->deployed);
+	atomic_init(&version->changed, row->changed);
+}
+
 struct version *version_get(struct version *version)
 {
 	atomic_fetch_add(&version->references, 1);

@@ -42,7 +42,7 @@ struct version {
 	_Atomic(void *) tree; /* owned by engine/forest.c */
 	struct catalog *catalog;
 	struct version *chain; /* the next in the catalog's bucket, or in the sweeper's queue */
-	uint64_t unload_hold;  /* contents_hold number to release with the last reference, or 0 */
+	_Atomic uint64_t unload_hold; /* contents_hold number to release with the last reference, or 0 */
 };
 
 /*
@@ -57,6 +57,9 @@ void catalog_free(struct catalog *catalog);
 /* Makes an unpublished version with one reference, all else zero. Returns NULL without memory. */
 struct version *version_new(void);
 void version_free(struct version *version);
+
+/* Copies what a row says about times, sizes, owner and signature. */
+void version_from_row(struct version *version, const struct version_row *row);
 
 /* Finds a loaded version and takes a reference. Returns NULL when it is not loaded. */
 struct version *catalog_find(struct catalog *catalog, const char *type,

@@ -45,4 +45,17 @@ void deploy_discard(struct prepared *prepared);
 void deploy_failed(struct engine *engine, enum box box, const char *name,
 		   const struct caller *caller, const struct reason *reason);
 
+/*
+ * For engine/operator.c: as deploy_prepare, with the contents in another store; what was admitted; the
+ * upload, which then is the caller's; and an unpublished version object made of both and a row.
+ */
+struct admitted;
+struct upload;
+int deploy_prepare_in(struct engine *engine, struct store *store, int spool, uint64_t spool_bytes,
+		      const atomic_bool *cancel, struct prepared **ret_prepared,
+		      struct reason *reason);
+const struct admitted *deploy_admitted(const struct prepared *prepared);
+struct upload *deploy_take_upload(struct prepared *prepared);
+struct version *deploy_version(const struct prepared *prepared, const struct version_row *row);
+
 #endif

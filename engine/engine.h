@@ -22,6 +22,7 @@ struct receipts;
 struct forest;
 struct scrub;
 struct sweep;
+struct json_t;
 
 struct engine_limits {
 	uint64_t archive_bytes;  /* of one archive, default 4 GiB */
@@ -53,7 +54,8 @@ struct engine {
 	struct forest *forest;
 	struct scrub *scrub;
 	struct sweep *sweep;
-	int64_t mounted_ns; /* wall clock */
+	struct json_t *fallbacks; /* routes that the reload had to choose itself; set before ready */
+	int64_t mounted_ns;	  /* wall clock */
 	_Atomic bool is_ready;
 	_Atomic uint64_t deploys, deploys_failed; /* of this mount, for metrics */
 };

@@ -29,8 +29,10 @@ static void release(struct engine *engine, struct version *version)
 	struct reason reason = {0};
 	int error = 0;
 
-	if (version->unload_hold)
-		error = contents_release(version->store, version->unload_hold, &reason);
+	uint64_t hold = atomic_load(&version->unload_hold);
+
+	if (hold)
+		error = contents_release(version->store, hold, &reason);
 	if (error)
 		log_note(engine, "release_failed", true,
 			 json_pack("{s:s, s:s, s:s, s:s}", "type", version->type, "version",

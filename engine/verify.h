@@ -18,4 +18,13 @@
 int verify_file(struct engine *engine, struct version *version, const struct digest *digest,
 		uint64_t size, const char *path, bool cached_only, struct reason *reason);
 
+/* Starts the scrub's thread; sets engine->scrub. Returns -ENOMEM, -EAGAIN. */
+int scrub_open(struct engine *engine);
+
+/* Ends it, in the middle of its work if need be. NULL is accepted. */
+void scrub_close(struct scrub *scrub);
+
+/* How many files it has looked at, for status. */
+uint64_t scrub_verified(const struct engine *engine);
+
 #endif
