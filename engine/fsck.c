@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checks a state without mounting it: the reload's own judgement of every row, then what a mount never
+ * looks at: every content's bytes and every reference count. Reads only; works beside a mount, where
+ * an unload that goes on meanwhile may show as a finding once, and not when it is run again.
+ */
+#include "engine/fsck.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/reload.h"
+#include "engine/tree.h"
+#include "store/contents.h"
+#include "store/rows.h"
+
+/* How often each content should be referenced: sorted by digest once all versions are read. */
+struct reference {
+	struct digest digest;
+	uint64_t size;
+	uint32_t version; /* one that names it, for the message */
+};
+
+struct fsck {
+	const struct fsck_watcher *watcher;
+	struct fsck_totals totals;
+	struct store *store;
+	struct version_row *versions;
+	size_t version_room;
+	struct route_row *routes;
+	size_t route_room;
+	struct reference *references;
+	size_t reference_count, reference_room;
+	size_t next; /* the first reference that contents_each has not passed yet */
+	uint64_t total;
+	int error;
+};
+
+static void tell(struct fsck *fsck, const struct reason *reason)
+{
+	fsck->totals.findings++;
+	fsck->watcher->finding(fsck->watcher->context, reason);
+}
+
+/* Room for one more element; sets fsck->error without memory. */
+static bool make_room(struct fsck *fsck, void **array, size_t count, size_t *room, size_t size)
+{
+	size_t wanted = *room ? *room * 2 : 64;
+	void *larger;
+
+	if (count < *room)
+		return true;
+	larger = realloc(*array, wanted * size);
+	if (!larger) {
+		fsck->error = -ENOMEM;
+		return false;
+	}
+	*array = larger;
+	*room = wanted;
+	return true;
+}
+
+/* ---- rows ---- */
+
+static int collect_version(void *context, const char *type, const struct digest *version,
+			   const struct version_row *row, const struct reason *why)
+{
+	struct fsck *fsck = context;
+	void *array = fsck->versions;
+	struct reason reason = {0};
+	char hex[DIGEST_HEX + 1];
+
+	if (!row) {
+		reason_set(&reason, EBADMSG, why->code,
+			   "version %.130s/%s: %.300s; deploy the same archive again", type,
+			   digest_hex(version, hex), why->message);
+		tell(fsck, &reason);
+		return 0;
+	}
+	if (!make_room(fsck, &array, fsck->totals.versions, &fsck->version_room, sizeof(*row)))
+		return fsck->error;
+	fsck->versions = array;
+	fsck->versions[fsck->totals.versions++] = *row;
+	return 0;
+}
+
+static int collect_route(void *context, const char *type, const struct route_row *row,
+			 const struct reason *why)
+{
+	struct fsck *fsck = context;
+	void *array = fsck->routes;
+	struct reason reason = {0};
+
+	if (!row) {
+		reason_set(&reason, EBADMSG, why->code,
+			   "route %.130s: %.300s; point it again: ln -sfn ../packages/TYPE/VERSION "
+			   "routes/TYPE",
+			   type, why->message);
+		tell(fsck, &reason);
+		return 0;
+	}
+	if (!make_room(fsck, &array, fsck->totals.routes, &fsck->route_room, sizeof(*row)))
+		return fsck->error;
+	fsck->routes = array;
+	fsck->routes[fsck->totals.routes++] = *row;
+	return 0;
+}
+
+static int count_receipt(void *context, const char *box, const char *name, const char *text,
+			 size_t length, const struct reason *why)
+{
+	struct fsck *fsck = context;
+	struct reason reason = {0};
+
+	(void)length;
+	if (text) {
+		fsck->totals.receipts++;
+		return 0;
+	}
+	reason_set(&reason, EBADMSG, why->code, "receipt %.40s/%.255s: %.250s", box ? box : "",
+		   name ? name : "", why->message);
+	tell(fsck, &reason);
+	return 0;
+}
+
+static bool has_version(const struct fsck *fsck, const struct route_row *route)
+{
+	for (size_t i = 0; i < fsck->totals.versions; i++) {
+		if (digest_equal(&fsck->versions[i].version, &route->version) &&
+		    strcmp(fsck->versions[i].type, route->type) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void check_routes(struct fsck *fsck)
+{
+	struct reason reason = {0};
+	char hex[DIGEST_HEX + 1];
+
+	for (size_t i = 0; i < fsck->totals.routes; i++) {
+		const struct route_row *route = &fsck->routes[i];
+
+		if (route->removed || has_version(fsck, route))
+			continue;
+		reason_set(&reason, EBADMSG, "route_dangling",
+			   "route %s points to %s, which is not in the store; point it elsewhere",
+			   route->type, digest_hex(&route->version, hex));
+		tell(fsck, &reason);
+	}
+}
+
+/* ---- versions ---- */
+
+static void add_reference(struct fsck *fsck, const struct digest *digest, uint64_t size,
+			  uint32_t version)
+{
+	void *array = fsck->references;
+
+	if (!make_room(fsck, &array, fsck->reference_count, &fsck->reference_room,
+		       sizeof(*fsck->references)))
+		return;
+	fsck->references = array;
+	fsck->references[fsck->reference_count++] =
+		(struct reference){.digest = *digest, .size = size, .version = version};
+}
+
+static void reference_tree(struct fsck *fsck, const struct tree *tree, uint32_t version)
+{
+	for (uint32_t i = 0; i < tree_count(tree) && !fsck->error; i++) {
+		const struct tree_node *node = tree_node(tree, i);
+
+		if (node->kind == INDEX_FILE)
+			add_reference(fsck, &node->digest, node->size, version);
+	}
+}
+
+static void check_version(struct fsck *fsck, uint32_t number)
+{
+	const struct version_row *row = &fsck->versions[number];
+	struct reason reason = {0};
+	char hex[DIGEST_HEX + 1];
+	struct manifest manifest;
+	struct tree *tree;
+	bool has_executable;
+	size_t length;
+	char *text;
+	int error = reload_judge(fsck->store, row, &manifest, &has_executable, &reason);
+
+	if (error == -ENOMEM)
+		fsck->error = error;
+	if (error) {
+		struct reason named = {0};
+
+		reason_set(&named, EBADMSG, reason.code,
+			   "version %s/%s: %.350s; deploy the same archive again", row->type,
+			   digest_hex(&row->version, hex), reason.message);
+		tell(fsck, &named);
+	}
+	add_reference(fsck, &row->version, row->index_bytes, number);
+	if (row->has_signature)
+		add_reference(fsck, &row->signature, row->signature_bytes, number);
+	if (contents_load(fsck->store, &row->version, (size_t)row->index_bytes, &text, &length,
+			  NULL) == 0 &&
+	    tree_new(text, length, &tree, NULL) == 0) {
+		reference_tree(fsck, tree, number);
+		tree_free(tree);
+	}
+}
+
+/* ---- contents ---- */
+
+static int by_digest(const void *left, const void *right)
+{
+	const struct reference *a = left, *b = right;
+	int order = digest_compare(&a->digest, &b->digest);
+
+	if (order)
+		return order;
+	return a->version < b->version ? -1 : a->version > b->version;
+}
+
+/* One version references a content once, however often its index names it. */
+static void merge_references(struct fsck *fsck)
+{
+	size_t kept = 0;
+
+	if (fsck->reference_count > 0)
+		qsort(fsck->references, fsck->reference_count, sizeof(*fsck->references),
+		      by_digest);
+	for (size_t i = 0; i < fsck->reference_count; i++) {
+		if (kept == 0 || by_digest(&fsck->references[i], &fsck->references[kept - 1]) != 0)
+			fsck->references[kept++] = fsck->references[i];
+	}
+	fsck->reference_count = kept;
+}
+
+static void tell_content(struct fsck *fsck, const struct reference *reference, const char *code,
+			 const char *what)
+{
+	const struct version_row *row = &fsck->versions[reference->version];
+	char hex[DIGEST_HEX + 1], version[DIGEST_HEX + 1];
+	struct reason reason = {0};
+
+	reason_set(&reason, EBADMSG, code,
+		   "version %s/%s: content %s %s; deploy the same archive again", row->type,
+		   digest_hex(&row->version, version), digest_hex(&reference->digest, hex), what);
+	tell(fsck, &reason);
+}
+
+/* Passes the references below `digest` (their contents are missing) and counts those equal to it. */
+static uint64_t pass_references(struct fsck *fsck, const struct digest *digest,
+				const struct reference **ret_one)
+{
+	uint64_t count = 0;
+
+	for (; fsck->next < fsck->reference_count; fsck->next++) {
+		const struct reference *reference = &fsck->references[fsck->next];
+		int order = digest ? digest_compare(&reference->digest, digest) : -1;
+
+		if (order > 0)
+			break;
+		if (order == 0) {
+			*ret_one = reference;
+			count++;
+		} else {
+			tell_content(fsck, reference, "content_missing", "is missing");
+		}
+	}
+	return count;
+}
+
+static int check_content(void *context, const struct digest *digest, uint64_t size,
+			 uint64_t references)
+{
+	struct fsck *fsck = context;
+	const struct reference *one = NULL;
+	uint64_t expected = pass_references(fsck, digest, &one);
+	char hex[DIGEST_HEX + 1];
+	struct reason reason = {0};
+
+	fsck->totals.contents++;
+	fsck->totals.bytes += size;
+	if (expected != references) {
+		reason_set(&reason, EBADMSG, "references_wrong",
+			   "content %s has %llu references, %llu versions name it%s",
+			   digest_hex(digest, hex), (unsigned long long)references,
+			   (unsigned long long)expected,
+			   references > expected
+				   ? "; harmless, but its space is not freed (a mount that was "
+				     "killed leaves this until the next mount)"
+				   : "");
+		tell(fsck, &reason);
+	}
+	if (contents_verify(fsck->store, digest, one ? one->size : size, &reason) != 0) {
+		if (one) {
+			tell_content(fsck, one, "content_damaged", "is damaged");
+		} else {
+			tell(fsck, &reason);
+		}
+	}
+	if (fsck->watcher->progress)
+		fsck->watcher->progress(fsck->watcher->context, fsck->totals.contents,
+					fsck->total);
+	return 0;
+}
+
+static void tell_store(void *context, const struct reason *reason)
+{
+	tell(context, reason);
+}
+
+static int check_all(struct fsck *fsck)
+{
+	int error = rows_each_version(fsck->store, collect_version, fsck);
+
+	if (!error)
+		error = rows_each_route(fsck->store, collect_route, fsck);
+	if (!error)
+		error = rows_each_receipt(fsck->store, count_receipt, fsck);
+	if (error)
+		return error;
+	check_routes(fsck);
+	for (uint32_t i = 0; i < fsck->totals.versions && !fsck->error; i++)
+		check_version(fsck, i);
+	if (fsck->error)
+		return fsck->error;
+	merge_references(fsck);
+	error = contents_count(fsck->store, &fsck->total);
+	if (!error)
+		error = contents_each(fsck->store, check_content, fsck);
+	pass_references(fsck, NULL, NULL);
+	if (!error)
+		error = contents_check(fsck->store, tell_store, fsck);
+	return error;
+}
+
+int fsck_state(const char *path, const struct fsck_watcher *watcher,
+	       struct fsck_totals *ret_totals, struct reason *reason)
+{
+	struct fsck fsck = {.watcher = watcher};
+	int error = store_open(path, STORE_READ, &fsck.store, reason);
+
+	if (error)
+		return error;
+	error = check_all(&fsck);
+	if (error)
+		reason_set(reason, -error, "store_failed", "%s can't be read: %s", path,
+			   strerror(-error));
+	store_close(fsck.store);
+	free(fsck.versions);
+	free(fsck.routes);
+	free(fsck.references);
+	*ret_totals = fsck.totals;
+	return error;
+}
