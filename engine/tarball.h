@@ -29,7 +29,7 @@ struct tarball_segment {
 
 /*
  * Lays out the archive. The tree is borrowed and must outlive it; `signature` may be NULL.
- * Returns -ENOMEM.
+ * Returns -ENOMEM, -EFBIG when it would be larger than any file can be.
  */
 int tarball_new(const struct tree *tree, const struct digest *signature, uint64_t signature_bytes,
 		struct tarball **ret_tarball);
