@@ -17,7 +17,7 @@ import sys
 
 import case
 
-THEMES = ("paths", "names", "links", "damage")
+THEMES = ("paths", "names", "links", "damage", "zips", "formats")
 TOOLS = ("tar", "bsdtar", "cpio", "zip", "xz", "zstd", "lz4", "bzip2", "gzip")
 
 
