@@ -22,6 +22,7 @@
 #include "engine/log.h"
 #include "engine/quarantine.h"
 #include "engine/receipt.h"
+#include "engine/verify.h"
 
 #define DECODING_MAX 2
 
@@ -283,7 +284,8 @@ static void publish(struct commit *commit, struct version *fresh, const struct v
 	atomic_store(&version->changed, row->changed);
 	if (commit->box == BOX_DEPLOY)
 		atomic_store(&version->deployed, row->deployed);
-	atomic_store(&version->is_damaged, false);
+	if (atomic_exchange(&version->is_damaged, false))
+		scrub_recheck(engine);
 	quarantine_remove(engine, version->type, version->hex);
 	if (commit->box == BOX_DEPLOY) {
 		catalog_set_route(engine->catalog, version->type, &version->digest, commit->at_ns);

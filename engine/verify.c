@@ -28,6 +28,7 @@ struct scrub {
 	pthread_cond_t changed;
 	struct digest bad[BAD_MAX]; /* found, its sharers not looked for yet */
 	size_t bad_count;
+	bool must_recheck; /* something was repaired: damaged versions may be whole again */
 	bool is_closing;
 	_Atomic uint64_t verified;
 	pthread_t thread;
@@ -170,6 +171,57 @@ static void work_off_bad(struct scrub *scrub)
 	} while (some && !should_stop(scrub));
 }
 
+static bool is_whole(struct version *version, const struct tree *tree)
+{
+	for (uint32_t i = 0; i < tree_count(tree); i++) {
+		const struct tree_node *node = tree_node(tree, i);
+
+		if (node->kind == INDEX_FILE &&
+		    contents_verdict(version->store, &node->digest) == CONTENT_BAD)
+			return false;
+	}
+	return true;
+}
+
+static void recheck_version(struct engine *engine, struct version *version)
+{
+	const struct tree *tree;
+
+	if (!atomic_load(&version->is_damaged) ||
+	    forest_get(engine, version, false, &tree, NULL) != 0)
+		return;
+	if (is_whole(version, tree)) {
+		atomic_store(&version->is_damaged, false);
+		quarantine_remove(engine, version->type, version->hex);
+		log_note(engine, "repaired", true,
+			 json_pack("{s:s, s:s}", "type", version->type, "version", version->hex));
+	}
+	forest_put(engine, version, tree);
+}
+
+/* A repaired content repairs every version that shares it. */
+static void recheck_all(struct scrub *scrub)
+{
+	uint32_t *slots;
+	size_t count;
+	bool wanted;
+
+	pthread_mutex_lock(&scrub->lock);
+	wanted = scrub->must_recheck;
+	scrub->must_recheck = false;
+	pthread_mutex_unlock(&scrub->lock);
+	if (!wanted || list_slots(scrub->engine, &slots, &count) != 0)
+		return;
+	for (size_t i = 0; i < count && !should_stop(scrub); i++) {
+		struct version *version = catalog_find_slot(scrub->engine->catalog, slots[i]);
+
+		if (version)
+			recheck_version(scrub->engine, version);
+		version_put(version);
+	}
+	free(slots);
+}
+
 /* The files of one version. Paths are only names here: the parent's is enough to find it. */
 static void scrub_version(struct scrub *scrub, struct version *version)
 {
@@ -232,12 +284,13 @@ static void *run(void *argument)
 	scrub_all(scrub);
 	pthread_mutex_lock(&scrub->lock);
 	while (!scrub->is_closing) {
-		if (scrub->bad_count == 0) {
+		if (scrub->bad_count == 0 && !scrub->must_recheck) {
 			pthread_cond_wait(&scrub->changed, &scrub->lock);
 			continue;
 		}
 		pthread_mutex_unlock(&scrub->lock);
 		work_off_bad(scrub);
+		recheck_all(scrub);
 		pthread_mutex_lock(&scrub->lock);
 	}
 	pthread_mutex_unlock(&scrub->lock);
@@ -275,6 +328,18 @@ void scrub_close(struct scrub *scrub)
 	pthread_cond_destroy(&scrub->changed);
 	pthread_mutex_destroy(&scrub->lock);
 	free(scrub);
+}
+
+void scrub_recheck(struct engine *engine)
+{
+	struct scrub *scrub = engine->scrub;
+
+	if (!scrub)
+		return;
+	pthread_mutex_lock(&scrub->lock);
+	scrub->must_recheck = true;
+	pthread_cond_signal(&scrub->changed);
+	pthread_mutex_unlock(&scrub->lock);
 }
 
 uint64_t scrub_verified(const struct engine *engine)

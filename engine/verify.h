@@ -24,6 +24,9 @@ int scrub_open(struct engine *engine);
 /* Ends it, in the middle of its work if need be. NULL is accepted. */
 void scrub_close(struct scrub *scrub);
 
+/* A deploy repaired a version: others that were damaged with it are looked at again. */
+void scrub_recheck(struct engine *engine);
+
 /* How many files it has looked at, for status. */
 uint64_t scrub_verified(const struct engine *engine);
 
