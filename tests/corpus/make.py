@@ -17,7 +17,8 @@ import sys
 
 import case
 
-THEMES = ("paths", "names", "links", "damage", "zips", "formats")
+THEMES = ("paths", "names", "links", "damage", "zips", "formats", "filters", "foreign", "manifests",
+          "limits")
 TOOLS = ("tar", "bsdtar", "cpio", "zip", "xz", "zstd", "lz4", "bzip2", "gzip")
 
 
