@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The canonical archive of a version: ustar members in index order, laid out once and generated at any
- * offset, so that it can be served, copied and resumed without ever being stored.
+ * The canonical archive of a version: ustar members in index order, laid out once and generated at
+ * any offset, so that it can be served, copied and resumed without ever being stored.
  *
  *     [ x header | pax records, padded ]  only where ustar cannot say it
  *     header                              512 bytes
@@ -9,9 +9,9 @@
  *     ...
  *     two zero blocks
  *
- * Invariant: its bytes are a function of the index and the signature alone. What a header says about
- * owners, times and devices is zero; ustar's prefix field is never used, because there is more than
- * one way to split a path. Memory: 8 bytes for each node.
+ * Invariant: its bytes are a function of the index and the signature alone. What a header says
+ * about owners, times and devices is zero; ustar's prefix field is never used, because there is
+ * more than one way to split a path. Memory: 8 bytes for each node.
  */
 #include "engine/tarball.h"
 
@@ -21,9 +21,9 @@
 
 #define BLOCK		 512u
 #define END_BYTES	 (2 * BLOCK)
-#define NAME_FIELD	 100u		   /* longer names and targets need a pax record */
+#define NAME_FIELD	 100u		     /* longer names and targets need a pax record */
 #define SIZE_FIELD_LIMIT (UINT64_C(1) << 33) /* eleven octal digits: sizes from 8 GiB need one */
-#define RECORD_EXTRA	 32u		   /* a record's length, spaces, keyword, '=' and newline */
+#define RECORD_EXTRA	 32u /* a record's length, spaces, keyword, '=' and newline */
 
 /* The longest literal run: an x header, four records padded to whole blocks, a header. */
 _Static_assert(BLOCK + 2 * (INDEX_PATH_MAX + 1) + 4 * RECORD_EXTRA + 32 + BLOCK + BLOCK <=
@@ -78,8 +78,7 @@ static void describe_node(const struct tarball *tarball, uint32_t number, struct
 {
 	const struct tree_node *node = tree_node(tarball->tree, number);
 
-	member->path_length =
-		tree_path(tarball->tree, number, member->path, sizeof(member->path));
+	member->path_length = tree_path(tarball->tree, number, member->path, sizeof(member->path));
 	switch ((enum index_kind)node->kind) {
 	case INDEX_DIR:
 		member->path[member->path_length++] = '/';
@@ -171,9 +170,9 @@ static bool is_ascii(const char *bytes, size_t length)
 }
 
 /*
- * Writes the records that a member needs. Values of pax records are UTF-8 unless hdrcharset says that
- * they are the bytes as they are: libarchive refuses others. `out` may be NULL. Returns their length,
- * 0 for a member that needs none.
+ * Writes the records that a member needs. Values of pax records are UTF-8 unless hdrcharset says
+ * that they are the bytes as they are: libarchive refuses others. `out` may be NULL. Returns their
+ * length, 0 for a member that needs none.
  */
 static size_t put_records(char *out, const struct member *member)
 {
@@ -232,8 +231,7 @@ static void put_header(char *out, const struct member *member)
 	struct header header = {.type = member->type};
 
 	put_field(header.name, sizeof(header.name), member->path, member->path_length);
-	put_field(header.linkname, sizeof(header.linkname), member->target,
-		  member->target_length);
+	put_field(header.linkname, sizeof(header.linkname), member->target, member->target_length);
 	put_octal(header.mode, sizeof(header.mode), member->mode);
 	put_octal(header.uid, sizeof(header.uid), 0);
 	put_octal(header.gid, sizeof(header.gid), 0);
@@ -381,8 +379,8 @@ static void content(const struct tarball *tarball, uint32_t number, uint64_t off
 	};
 }
 
-int tarball_segment(const struct tarball *tarball, uint64_t offset,
-		    char buffer[TARBALL_HEADER_MAX], struct tarball_segment *ret_segment)
+int tarball_segment(const struct tarball *tarball, uint64_t offset, char buffer[TARBALL_HEADER_MAX],
+		    struct tarball_segment *ret_segment)
 {
 	uint64_t size = tarball_size(tarball), headers, contents;
 	struct member member;
