@@ -264,10 +264,16 @@ static void fall_back(struct engine *engine, const char *type, const char *wante
 	log_note(engine, "route_fallback", true, fallback);
 }
 
+struct restoration {
+	struct engine *engine;
+	json_t *seen; /* the types that have a row, readable or not */
+};
+
 static int restore_route(void *context, const char *type, const struct route_row *row,
 			 const struct reason *why)
 {
-	struct engine *engine = context;
+	struct restoration *restoration = context;
+	struct engine *engine = restoration->engine;
 	char hex[DIGEST_HEX + 1];
 	struct version *version;
 
@@ -279,9 +285,12 @@ static int restore_route(void *context, const char *type, const struct route_row
 			   "its latest deploy. Remedy: ln -sfn ../packages/TYPE/VERSION routes/TYPE",
 			   type, why->message);
 		quarantine_add(engine, type, "route", &reason);
-		fall_back(engine, type, "unreadable", reason.message);
+		log_note(engine, "quarantined", true,
+			 json_pack("{s:o, s:s, s:s}", "type", audit_string(type), "code",
+				   reason.code, "message", reason.message));
 		return 0;
 	}
+	json_object_set_new(restoration->seen, type, json_true());
 	if (row->removed)
 		return 0;
 	version = catalog_find(engine->catalog, type, &row->version);
@@ -293,10 +302,39 @@ static int restore_route(void *context, const char *type, const struct route_row
 	return 0;
 }
 
+/*
+ * Every deploy writes its type's route row and a removal leaves one that says so: a deployed type without
+ * a readable row has lost it.
+ */
+static int restore_lost_routes(struct engine *engine, const json_t *seen)
+{
+	struct name_list types;
+	int error = catalog_list_types(engine->catalog, &types);
+
+	for (size_t i = 0; !error && i < types.count; i++) {
+		struct version *latest;
+
+		if (json_object_get(seen, types.names[i]))
+			continue;
+		latest = latest_deployed(engine, types.names[i]);
+		if (latest)
+			fall_back(engine, types.names[i], "unreadable", "its row is damaged");
+		version_put(latest);
+	}
+	free(types.names);
+	return error;
+}
+
 int reload_routes(struct engine *engine, struct reason *reason)
 {
-	int error = rows_each_route(engine->store, restore_route, engine);
+	struct restoration restoration = {.engine = engine, .seen = json_object()};
+	int error = restoration.seen ? 0 : -ENOMEM;
 
+	if (!error)
+		error = rows_each_route(engine->store, restore_route, &restoration);
+	if (!error)
+		error = restore_lost_routes(engine, restoration.seen);
+	json_decref(restoration.seen);
 	if (error)
 		return reason_set(reason, -error, "store_failed",
 				  "the routes in %s can't be read: %s; run aionfs fsck %s",
