@@ -160,19 +160,46 @@ static size_t put_record(char *out, const char *keyword, const char *value, size
 	return total;
 }
 
-static bool is_ascii(const char *bytes, size_t length)
+/* The length of the UTF-8 character at `bytes`, 0 when there is none (RFC 3629). */
+static size_t utf8_length(const unsigned char *bytes, size_t left)
 {
-	for (size_t i = 0; i < length; i++) {
-		if ((unsigned char)bytes[i] > 0x7f)
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t length = 0; /* the leading ones of the first byte */
+	uint32_t code;
+
+	while (length < 5 && (bytes[0] & (0x80 >> length)))
+		length++;
+	if (length == 0)
+		return 1;
+	if (length == 1 || length > 4 || length > left)
+		return 0;
+	code = bytes[0] & (0x7fu >> length);
+	for (size_t i = 1; i < length; i++) {
+		if ((bytes[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (bytes[i] & 0x3f);
+	}
+	if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
+		return 0;
+	return length;
+}
+
+static bool is_utf8(const char *bytes, size_t length)
+{
+	size_t at = 0, step;
+
+	for (; at < length; at += step) {
+		step = utf8_length((const unsigned char *)bytes + at, length - at);
+		if (step == 0)
 			return false;
 	}
 	return true;
 }
 
 /*
- * Writes the records that a member needs. Values of pax records are UTF-8 unless hdrcharset says
- * that they are the bytes as they are: libarchive refuses others. `out` may be NULL. Returns their
- * length, 0 for a member that needs none.
+ * Writes the records that a member needs. The values of pax records are UTF-8; hdrcharset says of
+ * others that they are the bytes as they are, because libarchive refuses them without it.
+ * `out` may be NULL. Returns the records' length, 0 for a member that needs none.
  */
 static size_t put_records(char *out, const struct member *member)
 {
@@ -181,8 +208,8 @@ static size_t put_records(char *out, const struct member *member)
 	size_t length = 0;
 	char size[20];
 
-	if ((long_path && !is_ascii(member->path, member->path_length)) ||
-	    (long_target && !is_ascii(member->target, member->target_length)))
+	if ((long_path && !is_utf8(member->path, member->path_length)) ||
+	    (long_target && !is_utf8(member->target, member->target_length)))
 		length += put_record(out, "hdrcharset", "BINARY", strlen("BINARY"));
 	if (long_path)
 		length += put_record(out ? out + length : NULL, "path", member->path,
