@@ -19,6 +19,7 @@ from build import directory, executable, file, hard, link
 from case import package, tool
 
 SCRIPT = b"#!/bin/sh\nexec cat\n"
+CPIOS = ("newc", "odc", "bin", "crc")
 LARGE = random.Random(3).randbytes(48 << 10) * 64  # 3 MiB that compress
 
 
@@ -125,13 +126,14 @@ def real_tools(corpus, name, entries, scratch):
            "full": ("gnutar", "pax", "newc", "odc")}[name]
     for form in bsd:
         data = tool("bsdtar", "-cf", "-", "--format", form, ".", cwd=top)
-        accept(f"bsdtar.{form}", data)
+        extension = "zip" if form == "zip" else "cpio" if form in CPIOS else "tar"
+        accept(f"bsdtar.{form}.{extension}".replace(".zip.zip", ".zip"), data)
     accept("bsdtar-top.newc.cpio.xz",
            case.xz(tool("bsdtar", "-cf", "-", "--format", "newc", "top", cwd=scratch)))
     names = b"\0".join(sorted(os.path.relpath(os.path.join(where, entry), os.fsencode(top))
                               for where, dirs, files in os.walk(os.fsencode(top))
                               for entry in dirs + files)) + b"\0"
-    for form in ("newc", "crc", "odc", "bin"):
+    for form in CPIOS:
         accept(f"gnu-cpio.{form}.cpio",
                tool("cpio", "-o0", "--quiet", "-H", form, data=names, cwd=top))
     for form in ("ustar", "tar") if name == "base" else ():
@@ -222,8 +224,7 @@ def variants(corpus):
     }
     for name, data in cases.items():
         corpus.accept(f"variant-{name}", data, entries, "variants")
-    signed = package(file("a", b"1"), file("manifest.sig", b"not checked here"),
-                     type_name="variants")
+    signed = [*entries, file("manifest.sig", b"not checked here")]
     corpus.accept("variant-with-a-signature.tar", build.tar_pax(signed), entries, "variants")
     corpus.accept("variant-with-a-signature-below-a-top.tar",
                   build.tar_pax([entry.moved("v/") for entry in signed]), entries, "variants")
