@@ -61,9 +61,6 @@ class Worker:
                 data = self.archives[version]
                 while data:
                     data = data[os.write(fd, data):]
-            except OSError:
-                os.close(os.dup(fd))
-                raise
             finally:
                 os.close(fd)
             self.present.add(version)

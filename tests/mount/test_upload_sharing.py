@@ -26,8 +26,8 @@ class Sharing(MountCase):
         self.dir = self.scratch()
 
     def truncated(self):
-        """Brings all the shared contents, and fails at its very end."""
-        return make_tar({**SHARED, "tail": TAIL})[:-4096]
+        """Brings all the shared contents, and fails in the file behind them."""
+        return make_tar({**SHARED, "tail": TAIL})[:-(1 << 20)]
 
     def assert_nothing_left_but(self, *owns):
         """fsck finds no stray content, and what is deployed last costs what it should."""
