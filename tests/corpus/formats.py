@@ -25,7 +25,8 @@ LARGE = random.Random(3).randbytes(48 << 10) * 64  # 3 MiB that compress
 
 def base(type_name):
     return package(
-        directory("empty"), directory("lib"), directory("lib/v2"), file("lib/v2/data", b"data\n" * 100),
+        directory("empty"), directory("lib"), directory("lib/v2"),
+        file("lib/v2/data", b"data\n" * 100),
         link("current", "lib/v2"), link("latest", "current"), link("gone", "lib/nothing"),
         link("lib/up", "../bin/run"), file("nothing", b""), file("secret", b"s3cret", mode=0o600),
         file("setuid", SCRIPT, mode=0o4755),

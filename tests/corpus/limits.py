@@ -6,7 +6,6 @@ A case with options has a mount of its own, whose limits are low enough to be me
 
 import bz2
 import random
-import struct
 import zlib
 
 import build

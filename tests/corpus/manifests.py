@@ -180,7 +180,8 @@ def accepted(corpus):
                       f"entry_module-{name}")
     whole = package(type_name="manifest-whole")
     whole[0] = manifest("manifest-whole", format_version=1, entry_function="main",
-                        label="1.4.0 \u2013 caf\u00e9 \U0001f600", timeout={"secs": 3600, "nanos": 5},
+                        label="1.4.0 \u2013 caf\u00e9 \U0001f600",
+                        timeout={"secs": 3600, "nanos": 5},
                         retry={"max_attempts": 3, "initial_ms": 1000, "max_ms": 300000},
                         more={"deep": [1, [2, [3.5e10, None, True, {"x": "y"}]]]})
     corpus.accept_in_formats("manifest-whole", whole)
