@@ -266,8 +266,6 @@ static void put_header(char *out, const struct member *member)
 	put_octal(header.mtime, sizeof(header.mtime), 0);
 	memcpy(header.magic, "ustar", sizeof(header.magic));
 	memcpy(header.version, "00", sizeof(header.version));
-	put_octal(header.devmajor, sizeof(header.devmajor), 0);
-	put_octal(header.devminor, sizeof(header.devminor), 0);
 	put_checksum(&header);
 	memcpy(out, &header, sizeof(header));
 }
@@ -284,7 +282,6 @@ static void put_headers(char *out, const struct member *member)
 	struct member pax = {.path = "././@PaxHeader",
 			     .path_length = strlen("././@PaxHeader"),
 			     .target = "",
-			     .mode = 0644,
 			     .type = 'x'};
 
 	pax.size = put_records(NULL, member);
