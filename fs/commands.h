@@ -29,13 +29,15 @@ int command_mount_helper(int argc, char **argv);
 
 /*
  * Parses `-x`, `-x VALUE` and operands in any order, as getopt does, from argv[1] on. `options` is
- * getopt's string. For each option `take` is called with its letter and value, which returns 0 or
- * an errno that has been told. Operands end up behind argv[*ret_first].
- * Returns 0, or the exit code that the command must return (the error is told already).
+ * getopt's string. For each option `take` (NULL when there is none) is called with its letter and
+ * value; it returns 0, or an exit code when it has told an error. Operands end up from
+ * argv[*ret_first] on.
+ * Returns 0 to go on; 1 when the command must return *ret_code: after --help, and after an error,
+ * which is told already.
  */
 int command_options(const struct command *command, int argc, char **argv, const char *options,
 		    int (*take)(void *context, int letter, char *value), void *context,
-		    int *ret_first);
+		    int *ret_first, int *ret_code);
 
 /* Tells that the arguments make no sense, and how they go. Returns EXIT_USAGE. */
 int command_usage(const struct command *command);

@@ -3,8 +3,6 @@
 #define FS_MOUNTINFO_H
 
 #include <limits.h>
-#include <stdbool.h>
-#include <stdio.h>
 
 /*
  * What is mounted where, from /proc/self/mountinfo (proc(5)): unlike stat(2) it never waits for a
@@ -17,22 +15,19 @@ struct mountinfo {
 	char source[PATH_MAX];	    /* unescaped; ours is the state directory */
 };
 
-#define MOUNTINFO_KIND "fuse.aionfs"
+#define MOUNTINFO_TABLE "/proc/self/mountinfo"
+#define MOUNTINFO_KIND  "fuse.aionfs"
 
 /* Reads one line. Returns -EINVAL for what is no such line, or is too long. */
 int mountinfo_parse(const char *line, struct mountinfo *ret_info);
 
 /*
- * Finds the topmost mount at exactly `mountpoint` (an absolute path without links or dots).
- * Returns -ENOENT when nothing is mounted there, -errno when the table can't be read.
+ * Finds the last mount in the table `path` (MOUNTINFO_TABLE, or a test's own file), which is the
+ * topmost one, at exactly `mountpoint` (absolute, without links or dots; NULL: anywhere), of the
+ * source `source` and of our kind (NULL: of any).
+ * Returns -ENOENT when there is none, -errno when the table can't be read.
  */
-int mountinfo_at(const char *mountpoint, struct mountinfo *ret_info);
-
-/* Finds a mount of the state directory `state` by this program. Returns -ENOENT, -errno. */
-int mountinfo_of_state(const char *state, struct mountinfo *ret_info);
-
-/* The same searches in an open table, for tests. */
-int mountinfo_find(FILE *table, const char *mountpoint, const char *state,
+int mountinfo_find(const char *path, const char *mountpoint, const char *source,
 		   struct mountinfo *ret_info);
 
 #endif
