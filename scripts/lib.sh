@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 #
 # What scripts/up, scripts/test and .ci/run share: installing packages, building, and saying why
-# something cannot be. Sourced, never run; the caller has set -eu and `top`, the project's root.
+# something cannot be. Sourced, never run; the caller has `top`, the project's root.
+# shellcheck disable=SC2034,SC2154
 
 BUILD_PACKAGES="build-essential pkg-config meson ninja-build libfuse3-dev fuse3 libarchive-dev
 	libssl-dev liblmdb-dev libjansson-dev libseccomp-dev zlib1g-dev libbz2-dev liblzma-dev
@@ -57,9 +58,9 @@ build_into() {
 	local directory=$1
 	shift
 	if [ -f "$directory/build.ninja" ]; then
-		meson configure "$directory" "$@" >/dev/null
+		meson configure "$directory" "$@" >/dev/null || return
 	else
-		meson setup "$directory" "$top" "$@"
+		meson setup "$directory" "$top" "$@" || return
 	fi
 	ninja -C "$directory"
 }

@@ -30,7 +30,7 @@ AT_ONCE = 2
 
 
 class CountingResult(unittest.TextTestResult):
-    """Counts tests, not subtests: one with a failed part failed, one with a skipped part skipped."""
+    """Counts tests, not subtests: a test with a failed part failed."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -60,7 +60,7 @@ def run_one(module, result_path):
     """The child: runs one module in this process."""
     import faulthandler
     faulthandler.enable()
-    # Started from a shell's background job, SIGINT would be ignored, also by the tools we interrupt.
+    # A shell's background job ignores SIGINT, and so would the tools that we interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, str(module.parent))
     suite = unittest.defaultTestLoader.loadTestsFromName(module.stem)
@@ -128,7 +128,7 @@ def find_modules(names):
               if {path.stem, path.name, str(path.relative_to(TESTS.parent))} & set(names)
               or str(path) in [os.path.abspath(name) for name in names]]
     if len(chosen) < len(set(names)):
-        sys.exit(f"run_mount.py: among {', '.join(names)} is one that is no test module; there are: "
+        sys.exit(f"run_mount.py: not all of {', '.join(names)} are test modules; there are: "
                  + ", ".join(path.stem for path in everything))
     return chosen
 

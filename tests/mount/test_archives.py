@@ -87,7 +87,8 @@ class Archives(MountCase):
                 self.assertEqual(done.stderr, "")
                 run("diff", "-r", "--no-dereference", original, target, check=True)
                 self.assertEqual(
-                    run("find", ".", "-type", "f", "-perm", "-100", cwd=target).stdout, "./bin/run\n")
+                    run("find", ".", "-type", "f", "-perm", "-100", cwd=target).stdout,
+                    "./bin/run\n")
 
     def test_the_archive_is_deterministic(self):
         listing = run("tar", "--utc", "--numeric-owner", "-tvf", self.archive, check=True).stdout
@@ -110,7 +111,8 @@ class Archives(MountCase):
         version = self.m.deploy(make_package(FILES, {"entry_module": "plain"}))["version"]
         run("cp", "-r", self.m.package("plain", version), self.dir / "copy", check=True)
         (self.dir / "copy/lib/block").write_bytes(b"y" * 512)
-        done = run("mtree", "-p", self.dir / "copy", "-f", self.m / f"indexes/plain/{version}.mtree")
+        done = run("mtree", "-p", self.dir / "copy",
+                   "-f", self.m / f"indexes/plain/{version}.mtree")
         self.assertNotEqual(done.returncode, 0)
 
     def test_pack_makes_the_same_archive(self):

@@ -172,7 +172,8 @@ class Refused(MountCase):
 
     def test_too_few_and_too_many_arguments(self):
         for argv in ([], ["mount"], ["mount", "x"], ["mount", "a", "b", "c"], ["dance"], ["fsck"],
-                     ["hash"], ["stop"], ["list"], ["pack"], ["mount", "-Z", "a", "b"], ["--dance"]):
+                     ["hash"], ["stop"], ["list"], ["pack"], ["mount", "-Z", "a", "b"],
+                     ["--dance"]):
             done = aionfs(*argv)
             self.assertGreater(done.returncode, 0, argv)
             self.assertTrue(done.stderr.strip(), argv)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""routes/: re-pointed by whatever makes a symlink, atomic for readers, durable, for members only."""
+"""routes/: re-pointed by whatever makes a symlink; atomic, durable, for members only."""
 
 import errno
 import grp

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tree as tools see it: it behaves as files do elsewhere, and what is under a version never changes."""
+"""The tree as tools see it: it behaves as files do elsewhere, and a version never changes."""
 
 import errno
 import json
@@ -150,8 +150,8 @@ class Reading(Tree):
 class Attributes(Tree):
     def test_the_root(self):
         names = set(os.listdir(self.m.path))
-        self.assertLessEqual({"README", "deploy", "stage", "packages", "archives", "indexes", "routes",
-                              "quarantine", "log", "status", "metrics"}, names)
+        self.assertLessEqual({"README", "deploy", "stage", "packages", "archives", "indexes",
+                              "routes", "quarantine", "log", "status", "metrics"}, names)
 
     def test_the_readmes(self):
         text = (self.m / "README").read_text(encoding="utf-8")
@@ -352,7 +352,8 @@ class ReadOnly(Tree):
         self.assert_package(self.m, FILES, MANIFEST)
 
     def test_absent_names(self):
-        for name in ("nope", "packages/nope", f"packages/demo/{'0' * 64}", f"packages/nope/{VERSION}",
+        for name in ("nope", "packages/nope", f"packages/demo/{'0' * 64}",
+                     f"packages/nope/{VERSION}",
                      f"packages/demo/{VERSION}/nope", f"archives/demo/{VERSION}",
                      f"archives/demo/{'0' * 64}.tar", f"indexes/demo/{VERSION}.tar", "routes/nope",
                      "deploy/nope", "quarantine/demo", f"packages/demo/{VERSION[:12]}",
@@ -421,5 +422,6 @@ assert rest() == seen
         for name, versions in wanted.items():
             self.assertEqual(set(m.versions(name)), versions)
             self.assertEqual(set(os.listdir(m / "archives" / name)), {f"{v}.tar" for v in versions})
-            self.assertEqual(set(os.listdir(m / "indexes" / name)), {f"{v}.mtree" for v in versions})
+            self.assertEqual(set(os.listdir(m / "indexes" / name)),
+                             {f"{v}.mtree" for v in versions})
         self.assertEqual(sorted(os.listdir(m / "routes")), sorted(wanted))
