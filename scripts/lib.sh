@@ -99,6 +99,7 @@ print_totals() {
 # run_unit_tests DIRECTORY: the Criterion tests of a build; counts each program's tests.
 run_unit_tests() {
 	local status=0
+	rm -f "$1/meson-logs/testlog.json"
 	meson test -C "$1" --no-rebuild --print-errorlogs --timeout-multiplier "${TIMEOUT_FACTOR:-2}" ||
 		status=$?
 	python3 "$top/scripts/unit-totals.py" "$1/meson-logs/testlog.json"

@@ -40,9 +40,13 @@ def count(program):
 
 def main(path):
     totals = [0, 0, 0]
-    with open(path, encoding="utf-8", errors="replace") as log:
-        for line in log:
-            totals = [a + b for a, b in zip(totals, count(json.loads(line)))]
+    try:
+        with open(path, encoding="utf-8", errors="replace") as log:
+            for line in log:
+                totals = [a + b for a, b in zip(totals, count(json.loads(line)))]
+    except FileNotFoundError:
+        print(f"the unit tests did not run: there is no {path}")
+        totals = [0, 1, 0]
     print("{} passed, {} failed, {} skipped".format(*totals))
 
 
