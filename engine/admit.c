@@ -47,6 +47,7 @@ struct admit {
 	struct admit_table table;
 	struct chunk *chunks;
 	uint64_t entries_max;
+	uint64_t name_bytes; /* of all paths and targets, as they will stand in the index */
 	const char *top; /* the first entry's first component */
 	size_t top_length;
 	bool has_one_top; /* all entries lie in it */
@@ -117,29 +118,46 @@ static int refuse_name(struct reason *reason, const char *code, const char *path
 	return admit_refuse(reason, EINVAL, code, path, length, what);
 }
 
-static struct admit_item *add_item(struct admit *admit, struct reason *reason)
+/*
+ * Both limits bound memory: the second one because a path of 2,048 names implies as many parents,
+ * whose paths come to 4 MiB in the index.
+ */
+static int check_limits(struct admit *admit, size_t name_bytes, struct reason *reason)
+{
+	if (admit->table.count >= admit->entries_max)
+		return reason_set(reason, EFBIG, "too_many_entries",
+				  "the package has more than max_entries=%llu entries",
+				  (unsigned long long)admit->entries_max);
+	admit->name_bytes += name_bytes;
+	if (admit->name_bytes > ADMIT_NAME_BYTES_MAX)
+		return reason_set(reason, EFBIG, "too_many_entries",
+				  "the paths and link targets of the package, directories on the way "
+				  "included, add up to more than %u MiB",
+				  ADMIT_NAME_BYTES_MAX / (1024 * 1024));
+	return 0;
+}
+
+/* Adds a zeroed item, whose path and target will have so many bytes. */
+static int add_item(struct admit *admit, size_t name_bytes, struct admit_item **ret_item,
+		    struct reason *reason)
 {
 	struct admit_table *table = &admit->table;
+	int error = check_limits(admit, name_bytes, reason);
 
-	if (table->count >= admit->entries_max) {
-		reason_set(reason, EFBIG, "too_many_entries",
-			   "the package has more than max_entries=%llu entries",
-			   (unsigned long long)admit->entries_max);
-		return NULL;
-	}
+	if (error)
+		return error;
 	if (table->count == table->room) {
 		uint32_t wanted = table->room ? table->room * 2 : 64;
 		struct admit_item *larger = realloc(table->items, wanted * sizeof(*larger));
 
-		if (!larger) {
-			reason_set(reason, ENOMEM, "store_failed", "no memory left");
-			return NULL;
-		}
+		if (!larger)
+			return reason_set(reason, ENOMEM, "store_failed", "no memory left");
 		table->items = larger;
 		table->room = wanted;
 	}
-	table->items[table->count] = (struct admit_item){0};
-	return &table->items[table->count++];
+	*ret_item = &table->items[table->count++];
+	**ret_item = (struct admit_item){0};
+	return 0;
 }
 
 static bool is_name(const char *path, size_t length, const char *name)
@@ -258,13 +276,14 @@ int admit_entry(struct admit *admit, enum admit_kind kind, const char *path, siz
 	admit->last_is_root = length == 0;
 	if (admit->last_is_root)
 		return 0;
-	item = add_item(admit, reason);
-	if (!item)
-		return reason && reason->error ? -reason->error : -ENOMEM;
+	if (kind == ADMIT_FILE || kind == ADMIT_DIR)
+		target_length = 0;
+	error = add_item(admit, length + target_length, &item, reason);
+	if (error)
+		return error;
 	item->kind = (uint8_t)kind;
 	item->executable = executable;
-	error = copy_names(admit, item, clean, length, target,
-			   kind == ADMIT_FILE || kind == ADMIT_DIR ? 0 : target_length, reason);
+	error = copy_names(admit, item, clean, length, target, target_length, reason);
 	if (error)
 		return error;
 	note_top(admit, item);
@@ -428,9 +447,9 @@ static int imply_parents(struct admit *admit, struct reason *reason)
 						    "is used as a directory, but is none");
 			continue;
 		}
-		parent = add_item(admit, reason);
-		if (!parent)
-			return reason && reason->error ? -reason->error : -ENOMEM;
+		error = add_item(admit, length, &parent, reason);
+		if (error)
+			return error;
 		*parent = (struct admit_item){.path = path,
 					      .path_length = (uint16_t)length,
 					      .target = "",
@@ -490,65 +509,8 @@ static int take_signature(struct admit *admit, bool is_stripped, struct admitted
 	admitted->signature = capture->bytes ? capture->bytes : calloc(1, 1);
 	admitted->signature_length = capture->length;
 	capture->bytes = NULL;
-	admit->table.items[number].path_length = 0; /* build_index leaves it out */
+	admit->table.items[number].path_length = 0; /* the index leaves it out */
 	return admitted->signature ? 0 : -ENOMEM;
-}
-
-/* ---- the index ---- */
-
-static int by_path(const void *left, const void *right)
-{
-	const struct index_entry *a = left, *b = right;
-	size_t shorter = a->path_length < b->path_length ? a->path_length : b->path_length;
-	int order = memcmp(a->path, b->path, shorter);
-
-	if (order)
-		return order;
-	return a->path_length < b->path_length ? -1 : a->path_length > b->path_length;
-}
-
-static enum index_kind index_kind_of(const struct admit_item *item)
-{
-	if (item->kind == ADMIT_DIR)
-		return INDEX_DIR;
-	return item->kind == ADMIT_SYMLINK ? INDEX_LINK : INDEX_FILE;
-}
-
-static int build_index(const struct admit_table *table, struct admitted *admitted)
-{
-	struct index_entry *entries = malloc((table->count + 1) * sizeof(*entries));
-	size_t count = 1;
-	int error;
-
-	if (!entries)
-		return -ENOMEM;
-	entries[0] = (struct index_entry){.path = "", .kind = INDEX_DIR};
-	for (uint32_t i = 0; i < table->count; i++) {
-		const struct admit_item *item = &table->items[i];
-
-		if (item->path_length == 0)
-			continue;
-		entries[count++] = (struct index_entry){
-			.path = item->path,
-			.path_length = item->path_length,
-			.kind = index_kind_of(item),
-			.executable = item->executable,
-			.size = item->size,
-			.digest = item->digest,
-			.target = item->target,
-			.target_length = item->target_length,
-		};
-		if (item->kind == ADMIT_FILE)
-			admitted->bytes += item->size;
-	}
-	admitted->entries = count - 1;
-	qsort(entries, count, sizeof(*entries), by_path);
-	error = index_emit(entries, count, &admitted->index_text, &admitted->index_length);
-	free(entries);
-	if (!error)
-		error = digest_of(admitted->index_text, admitted->index_length,
-				  &admitted->version);
-	return error;
 }
 
 static bool find_executable(struct admit_table *table, const char *function)
@@ -580,9 +542,11 @@ static int finish(struct admit *admit, struct admitted *admitted, struct reason 
 		error = read_manifest(admit, is_stripped, &admitted->manifest, reason);
 	if (error)
 		return error;
-	admitted->has_executable = find_executable(table, admitted->manifest.function);
 	error = take_signature(admit, is_stripped, admitted, reason);
-	return error ? error : build_index(table, admitted);
+	if (error)
+		return error;
+	admitted->has_executable = find_executable(table, admitted->manifest.function);
+	return admit_build_index(table, admitted);
 }
 
 int admit_finish(struct admit *admit, struct admitted *ret_admitted, struct reason *reason)

@@ -20,7 +20,8 @@ enum admit_kind {
 	ADMIT_HARDLINK,
 };
 
-#define SIGNATURE_BYTES_MAX (64u * 1024)
+#define SIGNATURE_BYTES_MAX  (64u * 1024)
+#define ADMIT_NAME_BYTES_MAX (64u * 1024 * 1024) /* all paths and targets, implied parents' too */
 
 /* `entries_max` bounds the finished package, implied parents included. Returns NULL without memory. */
 struct admit *admit_new(uint64_t entries_max);

@@ -5,8 +5,8 @@
 #include "engine/admit.h"
 
 /*
- * The entries of an archive while they are judged: what engine/admit.c collects and
- * engine/admit_links.c resolves. Private to the two.
+ * The entries of an archive while they are judged: what engine/admit.c collects,
+ * engine/admit_links.c resolves and engine/admit_index.c writes. Private to them.
  */
 struct admit_item {
 	const char *path; /* normalised, in the arena */
@@ -59,6 +59,12 @@ int admit_hard_links(struct admit_table *table, struct reason *reason);
  * Returns -EINVAL entry_unsafe, -ENOMEM.
  */
 int admit_symbolic_links(struct admit_table *table, struct reason *reason);
+
+/*
+ * Writes the index of all items but those without a path, and counts them into `admitted`.
+ * Returns -ENOMEM.
+ */
+int admit_build_index(const struct admit_table *table, struct admitted *admitted);
 
 /* Follows a path from the root. Returns the item it ends at, or UINT32_MAX. */
 uint32_t admit_resolve(struct admit_table *table, const char *path, size_t length);
