@@ -48,4 +48,7 @@ int codec_peek(struct codec *codec, size_t want, const uint8_t **ret_bytes, size
 /* Uses up `length` of the bytes that codec_peek showed. */
 void codec_consume(struct codec *codec, size_t length);
 
+/* The same refusal for every way in which memory runs out. Returns -EBADMSG. */
+int codec_out_of_memory(const char *what, struct reason *reason);
+
 #endif

@@ -16,15 +16,17 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "engine/codec.h"
+
 /* Frames of zstd that need more are refused: 128 MiB is what `zstd --long=27` makes. */
 #define ZSTD_WINDOW_LOG 27
 
-int codec_out_of_memory(const char *name, struct reason *reason)
+int codec_out_of_memory(const char *what, struct reason *reason)
 {
 	return reason_set(reason, EBADMSG, "archive_corrupt",
 			  "decoding its %s needs more memory than the decoder may use; compress it "
 			  "with a smaller window or dictionary",
-			  name);
+			  what);
 }
 
 static int damaged(const char *name, const char *detail, struct reason *reason)

@@ -44,9 +44,6 @@ struct codec_filter {
 /* All filters; the list ends with a NULL. */
 extern const struct codec_filter *const codec_filters[];
 
-/* The same refusal for every way in which memory runs out. Returns -EBADMSG. */
-int codec_out_of_memory(const char *name, struct reason *reason);
-
 /* Whether these bytes begin a skippable frame of zstd and lz4, which share the magic. */
 bool codec_is_skippable(const uint8_t *bytes, size_t length);
 

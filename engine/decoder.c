@@ -23,11 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/decoder_path.h"
 #include "engine/frame_reader.h"
-
-#ifndef AIONFS_LIBEXECDIR
-#define AIONFS_LIBEXECDIR "/usr/libexec/aionfs"
-#endif
 
 #define PROGRAM "aionfs-decoder"
 #define PIPE_BYTES (1 << 20)
@@ -68,7 +65,7 @@ static void find_program(char *path, size_t size)
 				return;
 		}
 	}
-	snprintf(path, size, "%s/%s", AIONFS_LIBEXECDIR, PROGRAM);
+	snprintf(path, size, "%s", DECODER_PATH);
 }
 
 static int cannot(struct reason *reason, const char *what, int error)
