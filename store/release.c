@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Unloading a version's contents: hold, then release. The hold remembers which upload the version's
+ * row carried, so that the next mount can tell a row that stayed from one that came back later.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "store/contents.h"
+#include "store/pending.h"
+#include "store/private.h"
+#include "store/settle.h"
+#include "store/tables.h"
+
+struct hold_job {
+	struct writer_job job;
+	struct store *store;
+	struct pending pending;
+	const struct digest *digests;
+	size_t count;
+};
+
+static int apply(MDB_txn *txn, struct writer_job *base)
+{
+	struct hold_job *job = (struct hold_job *)base;
+	const struct env *contents = &job->store->contents;
+	struct chunk chunk = {.number = job->pending.number, .kind = CHUNK_DIGEST_LIST};
+	int error = pending_put(txn, contents, &job->pending);
+
+	for (size_t at = 0; at < job->count && !error; at += chunk.count, chunk.index++) {
+		size_t left = job->count - at;
+
+		chunk.count = left < CHUNK_DIGESTS ? (uint32_t)left : CHUNK_DIGESTS;
+		memcpy(chunk.digests, job->digests + at, chunk.count * sizeof(*chunk.digests));
+		error = chunk_put(txn, contents, &chunk);
+	}
+	return error;
+}
+
+/* What the version's row carries; 0 when it cannot be read. */
+static int find_upload(struct store *store, struct pending *pending)
+{
+	struct version_row row;
+	int error = version_find(&store->rows, pending->type, &pending->version, &row);
+
+	pending->upload = error ? 0 : row.upload;
+	return error == -ENOENT || error == -EBADMSG ? 0 : error;
+}
+
+int contents_hold(struct store *store, const char *type, const struct digest *version,
+		  const struct digest *digests, size_t count, uint64_t *ret_hold,
+		  struct reason *reason)
+{
+	struct hold_job job = {
+		.job = {.apply = apply, .reserved = true},
+		.store = store,
+		.pending = {.kind = PENDING_RELEASE, .sealed = true, .version = *version},
+		.digests = digests,
+		.count = count,
+	};
+	int error = settle_forgotten(store);
+
+	strncpy(job.pending.type, type, TYPE_MAX);
+	job.job.cost_bytes = count * DIGEST_BYTES + 64 * 1024;
+	if (!error)
+		error = find_upload(store, &job.pending);
+	if (!error) {
+		job.pending.number = store_next_number(store);
+		error = writer_run(&store->contents_writer, &job.job);
+	}
+	if (!error)
+		*ret_hold = job.pending.number;
+	return store_explain(store, error, reason);
+}
+
+int contents_hold_cancel(struct store *store, uint64_t hold)
+{
+	return settle_number(store, hold, SETTLE_DROP);
+}
+
+int contents_release(struct store *store, uint64_t hold, struct reason *reason)
+{
+	return store_explain(store, settle_number(store, hold, SETTLE_GIVE_BACK), reason);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rows_commit: one job of the rows writer for each call, applied in order, all or none. A call that
+ * touches a version or a route takes one change number.
+ */
+#include "store/rows.h"
+
+#include <errno.h>
+
+#include "store/private.h"
+#include "store/tables.h"
+
+const struct env_kind rows_kind = {
+	.name = "rows",
+	.map_bytes = (size_t)64 << 30,
+	.table_count = 6,
+	.tables = {"versions", "routes", "receipts", "receipt_names", "audit", "meta"},
+};
+
+struct rows_job {
+	struct writer_job job;
+	const struct env *rows;
+	struct row_change *changes;
+	size_t count;
+	uint64_t change; /* 0: none taken yet */
+};
+
+static int take_change(MDB_txn *txn, struct rows_job *job)
+{
+	return job->change ? 0 : change_next(txn, job->rows, &job->change);
+}
+
+static int apply_change(MDB_txn *txn, struct rows_job *job, struct row_change *change)
+{
+	int error;
+
+	switch (change->kind) {
+	case ROW_PUT_VERSION:
+		error = take_change(txn, job);
+		return error ? error : version_put(txn, job->rows, change, job->change);
+	case ROW_DELETE_VERSION:
+		return version_delete(txn, job->rows, &change->version);
+	case ROW_PUT_ROUTE:
+		error = take_change(txn, job);
+		return error ? error : route_put(txn, job->rows, change, job->change);
+	case ROW_PUT_RECEIPT:
+		return receipt_put(txn, job->rows, change);
+	case ROW_DELETE_RECEIPT:
+		return receipt_delete(txn, job->rows, change);
+	case ROW_APPEND_AUDIT:
+		return audit_append(txn, job->rows, change->text, change->text_length);
+	}
+	return -EINVAL;
+}
+
+static int apply(MDB_txn *txn, struct writer_job *base)
+{
+	struct rows_job *job = (struct rows_job *)base;
+	int error = 0;
+
+	job->change = 0;
+	for (size_t i = 0; i < job->count && !error; i++)
+		error = apply_change(txn, job, &job->changes[i]);
+	return error;
+}
+
+/* A change copies a few pages of each tree that it touches. */
+static uint64_t cost(const struct row_change *changes, size_t count)
+{
+	uint64_t bytes = 64 * 1024;
+
+	for (size_t i = 0; i < count; i++)
+		bytes += changes[i].text_length + 16 * 1024;
+	return bytes;
+}
+
+int rows_commit(struct store *store, struct row_change *changes, size_t count,
+		struct reason *reason)
+{
+	struct rows_job job = {
+		.job = {.apply = apply, .cost_bytes = cost(changes, count), .reserved = true},
+		.rows = &store->rows,
+		.changes = changes,
+		.count = count,
+	};
+
+	return store_explain(store, writer_run(&store->rows_writer, &job.job), reason);
+}
+
+void rows_statistics(struct store *store, uint64_t *ret_changes, uint64_t *ret_commits)
+{
+	writer_statistics(&store->rows_writer, ret_changes, ret_commits);
+}
