@@ -230,8 +230,7 @@ struct scan {
 	size_t room;
 };
 
-/* Moves on and finds out how much there is to copy. */
-static int scan_step(struct scan *scan, MDB_cursor_op op, MDB_val *ret_key, MDB_val *ret_value)
+int env_step(MDB_cursor *cursor, MDB_cursor_op op, MDB_val *ret_key, MDB_val *ret_value)
 {
 	struct fault_guard guard;
 	int code;
@@ -240,12 +239,8 @@ static int scan_step(struct scan *scan, MDB_cursor_op op, MDB_val *ret_key, MDB_
 		fault_guard_leave(&guard);
 		return -EIO;
 	}
-	code = mdb_cursor_get(scan->cursor, ret_key, ret_value, op);
-	if (!code && ret_key->mv_size <= sizeof(scan->key))
-		memcpy(scan->key, ret_key->mv_data, ret_key->mv_size);
+	code = mdb_cursor_get(cursor, ret_key, ret_value, op);
 	fault_guard_leave(&guard);
-	if (!code && ret_key->mv_size > sizeof(scan->key))
-		return -EIO;
 	return env_error(code);
 }
 
@@ -278,10 +273,11 @@ static int scan_all(struct scan *scan, int (*each)(void *context, const struct e
 	for (MDB_cursor_op op = MDB_FIRST;; op = MDB_NEXT) {
 		struct env_row row = {.key = scan->key};
 
-		error = scan_step(scan, op, &key, &value);
+		error = env_step(scan->cursor, op, &key, &value);
 		if (error)
 			return error == -ENOENT ? 0 : error;
-		row.key_length = key.mv_size;
+		if (env_copy(&key, scan->key, sizeof(scan->key), &row.key_length))
+			return -EIO;
 		error = scan_value(scan, &value, &row);
 		if (!error)
 			error = each(context, &row);
@@ -290,21 +286,29 @@ static int scan_all(struct scan *scan, int (*each)(void *context, const struct e
 	}
 }
 
+int env_scan_in(MDB_txn *txn, struct env *env, unsigned int table,
+		int (*each)(void *context, const struct env_row *row), void *context)
+{
+	struct scan scan = {0};
+	int error = env_error(mdb_cursor_open(txn, env->tables[table], &scan.cursor));
+
+	if (error)
+		return error;
+	error = scan_all(&scan, each, context);
+	mdb_cursor_close(scan.cursor);
+	free(scan.copy);
+	return error;
+}
+
 int env_scan(struct env *env, unsigned int table,
 	     int (*each)(void *context, const struct env_row *row), void *context)
 {
-	struct scan scan = {0};
 	MDB_txn *txn;
 	int error = env_read_begin(env, &txn);
 
 	if (error)
 		return error;
-	error = env_error(mdb_cursor_open(txn, env->tables[table], &scan.cursor));
-	if (!error) {
-		error = scan_all(&scan, each, context);
-		mdb_cursor_close(scan.cursor);
-	}
-	free(scan.copy);
+	error = env_scan_in(txn, env, table, each, context);
 	env_read_end(env, txn);
 	return error;
 }

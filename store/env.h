@@ -83,6 +83,13 @@ struct env_row {
 int env_scan(struct env *env, unsigned int table,
 	     int (*each)(void *context, const struct env_row *row), void *context);
 
+/* The same in a snapshot that the caller has. */
+int env_scan_in(MDB_txn *txn, struct env *env, unsigned int table,
+		int (*each)(void *context, const struct env_row *row), void *context);
+
+/* mdb_cursor_get as env_get. */
+int env_step(MDB_cursor *cursor, MDB_cursor_op op, MDB_val *ret_key, MDB_val *ret_value);
+
 /* How many rows a table has. */
 int env_count(struct env *env, unsigned int table, uint64_t *ret_count);
 
