@@ -2,8 +2,8 @@
 /*
  * From the entries of an archive to a finished package, or a refusal.
  *
- * Owns: the table of entries, the arena that their names live in, and the bytes of the few files that
- * may turn out to be the manifest or the signature. Names are judged as they come; duplicates,
+ * Owns: the table of entries, the arena that their names live in, and (engine/admit_bodies.c) the
+ * bytes of the few files that may turn out to be the manifest or the signature. Names are judged as they come; duplicates,
  * parents and links when all is there, since only then it is known what is stripped.
  * Work and memory grow with the bytes of the names, never with their square.
  */
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "engine/admit_bodies.h"
 #include "engine/admit_table.h"
 #include "engine/index.h"
 
@@ -26,21 +27,11 @@ struct chunk {
 	char bytes[CHUNK_BYTES];
 };
 
-/* A file that may be manifest.json or manifest.sig, at the root or in the one top directory. */
-struct capture {
-	uint32_t item; /* whose bytes they are; UINT32_MAX: of none */
-	size_t max;
-	bool is_over; /* more bytes than allowed */
-	char *bytes;
-	size_t length, room;
-};
-
+/* Where manifest.json and manifest.sig may stand: at the root, or in the one top directory. */
 enum {
-	CAPTURE_MANIFEST,
-	CAPTURE_SIGNATURE,
-	CAPTURE_TOP_MANIFEST,
-	CAPTURE_TOP_SIGNATURE,
-	CAPTURES,
+	PLACE_ROOT,
+	PLACE_TOP,
+	PLACES,
 };
 
 struct admit {
@@ -51,25 +42,20 @@ struct admit {
 	const char *top; /* the first entry's first component */
 	size_t top_length;
 	bool has_one_top; /* all entries lie in it */
-	struct capture captures[CAPTURES];
-	struct capture *current; /* that the last entry's body goes to */
-	bool last_is_root;	 /* the last entry was the root itself: nothing was added */
+	bool has_manifest[PLACES], has_signature[PLACES]; /* one came by already */
+	struct admit_bodies bodies;
+	bool last_is_root; /* the last entry was the root itself: nothing was added */
 };
 
 struct admit *admit_new(uint64_t entries_max)
 {
-	static const size_t maxima[CAPTURES] = {MANIFEST_BYTES_MAX, SIGNATURE_BYTES_MAX,
-						MANIFEST_BYTES_MAX, SIGNATURE_BYTES_MAX};
 	struct admit *admit = calloc(1, sizeof(*admit));
 
 	if (!admit)
 		return NULL;
 	admit->entries_max = entries_max < UINT32_MAX / 4 ? entries_max : UINT32_MAX / 4;
 	admit->has_one_top = true;
-	for (size_t i = 0; i < CAPTURES; i++) {
-		admit->captures[i].item = UINT32_MAX;
-		admit->captures[i].max = maxima[i];
-	}
+	admit_bodies_open(&admit->bodies);
 	if (getrandom(&admit->table.seed, sizeof(admit->table.seed), 0) < 0)
 		admit->table.seed = (uint64_t)(uintptr_t)admit;
 	return admit;
@@ -85,8 +71,7 @@ void admit_free(struct admit *admit)
 		free(admit->chunks);
 		admit->chunks = next;
 	}
-	for (size_t i = 0; i < CAPTURES; i++)
-		free(admit->captures[i].bytes);
+	admit_bodies_close(&admit->bodies);
 	free(admit->table.items);
 	free(admit->table.slots);
 	free(admit);
@@ -165,22 +150,26 @@ static bool is_name(const char *path, size_t length, const char *name)
 	return length == strlen(name) && memcmp(path, name, length) == 0;
 }
 
-/* Which capture a path's bytes belong to, or NULL. Only the one top directory's are of interest. */
-static struct capture *capture_for(struct admit *admit, const struct admit_item *item)
+/* Whether a path is that of a manifest or a signature. Only the first of each name counts. */
+static bool is_special(struct admit *admit, const struct admit_item *item)
 {
 	const char *slash = memchr(item->path, '/', item->path_length);
 	size_t skip = slash ? (size_t)(slash - item->path) + 1 : 0;
 	const char *name = item->path + skip;
 	size_t length = item->path_length - skip;
-	size_t base = slash ? CAPTURE_TOP_MANIFEST : CAPTURE_MANIFEST;
+	int place = slash ? PLACE_TOP : PLACE_ROOT;
+	bool *has = NULL;
 
 	if (slash && !admit->has_one_top)
-		return NULL;
+		return false;
 	if (is_name(name, length, "manifest.json"))
-		return &admit->captures[base];
-	if (is_name(name, length, "manifest.sig"))
-		return &admit->captures[base + 1];
-	return NULL;
+		has = &admit->has_manifest[place];
+	else if (is_name(name, length, "manifest.sig"))
+		has = &admit->has_signature[place];
+	if (!has || *has)
+		return false;
+	*has = true;
+	return true;
 }
 
 static void note_top(struct admit *admit, const struct admit_item *item)
@@ -196,17 +185,13 @@ static void note_top(struct admit *admit, const struct admit_item *item)
 	}
 }
 
-static void begin_capture(struct admit *admit, const struct admit_item *item)
+static void begin_body(struct admit *admit, const struct admit_item *item)
 {
-	admit->current = NULL;
-	if (item->kind == ADMIT_DIR || item->kind == ADMIT_SYMLINK)
-		return;
-	admit->current = capture_for(admit, item);
-	if (!admit->current)
-		return;
-	admit->current->item = (uint32_t)(item - admit->table.items);
-	admit->current->length = 0;
-	admit->current->is_over = false;
+	enum body_want want = BODY_UNWANTED;
+
+	if (item->kind == ADMIT_FILE || item->kind == ADMIT_HARDLINK)
+		want = is_special(admit, item) ? BODY_WANTED : BODY_PERHAPS;
+	admit_bodies_begin(&admit->bodies, want);
 }
 
 static int copy_names(struct admit *admit, struct admit_item *item, const char *path,
@@ -257,11 +242,11 @@ int admit_entry(struct admit *admit, enum admit_kind kind, const char *path, siz
 		const char *target, size_t target_length, bool executable, struct reason *reason)
 {
 	char clean[INDEX_PATH_MAX + 1], clean_target[INDEX_PATH_MAX + 1];
-	struct admit_item *item;
+	struct admit_item *item = NULL;
 	size_t length = 0;
 	int error = admit_normalise(path, path_length, false, clean, &length, reason);
 
-	admit->current = NULL;
+	admit_bodies_begin(&admit->bodies, BODY_UNWANTED);
 	if (!error)
 		error = check_kind(kind, path, path_length, length == 0, reason);
 	if (!error && kind == ADMIT_SYMLINK)
@@ -287,31 +272,14 @@ int admit_entry(struct admit *admit, enum admit_kind kind, const char *path, siz
 	if (error)
 		return error;
 	note_top(admit, item);
-	begin_capture(admit, item);
+	begin_body(admit, item);
 	return 0;
 }
 
 int admit_data(struct admit *admit, const void *bytes, size_t length, struct reason *reason)
 {
-	struct capture *capture = admit->current;
-
-	if (!capture || capture->is_over)
-		return 0;
-	if (capture->length + length > capture->max) {
-		capture->is_over = true;
-		return 0;
-	}
-	if (capture->length + length > capture->room) {
-		size_t wanted = (capture->length + length) * 2;
-		char *larger = realloc(capture->bytes, wanted);
-
-		if (!larger)
-			return reason_set(reason, ENOMEM, "store_failed", "no memory left");
-		capture->bytes = larger;
-		capture->room = wanted;
-	}
-	memcpy(capture->bytes + capture->length, bytes, length);
-	capture->length += length;
+	if (admit_bodies_add(&admit->bodies, bytes, length) != 0)
+		return reason_set(reason, ENOMEM, "store_failed", "no memory left");
 	return 0;
 }
 
@@ -320,13 +288,14 @@ int admit_body(struct admit *admit, const struct digest *digest, uint64_t size,
 {
 	struct admit_item *item;
 
-	(void)reason;
 	if (admit->last_is_root || admit->table.count == 0)
 		return 0;
 	item = &admit->table.items[admit->table.count - 1];
 	item->digest = *digest;
 	item->size = size;
 	item->has_body = true;
+	if (admit_bodies_end(&admit->bodies, digest) != 0)
+		return reason_set(reason, ENOMEM, "store_failed", "no memory left");
 	return 0;
 }
 
@@ -411,10 +380,6 @@ static int enter_all(struct admit *admit, struct reason *reason)
 		if (table->items[i].path_length == 0)
 			continue;
 		table->items[kept] = table->items[i];
-		for (size_t k = 0; k < CAPTURES; k++) {
-			if (admit->captures[k].item == i)
-				admit->captures[k].item = kept;
-		}
 		result = enter_item(table, kept, reason);
 		if (result < 0)
 			return result;
@@ -433,7 +398,7 @@ static int imply_parents(struct admit *admit, struct reason *reason)
 	for (uint32_t i = 0; !error && i < table->count; i++) {
 		const struct admit_item *item = &table->items[i];
 		const char *path = item->path, *slash = memrchr(path, '/', item->path_length);
-		struct admit_item *parent;
+		struct admit_item *parent = NULL;
 		uint32_t found;
 		size_t length;
 
@@ -467,50 +432,58 @@ static int imply_parents(struct admit *admit, struct reason *reason)
 
 /* ---- manifest and signature ---- */
 
-static int read_manifest(struct admit *admit, bool is_stripped, struct manifest *ret_manifest,
+static int read_manifest(struct admit *admit, struct manifest *ret_manifest,
 			 struct reason *reason)
 {
-	const struct capture *capture =
-		&admit->captures[is_stripped ? CAPTURE_TOP_MANIFEST : CAPTURE_MANIFEST];
 	uint32_t number = admit_table_find(&admit->table, "manifest.json", 13);
+	const struct kept_body *body;
+	const struct admit_item *item;
 
 	if (number == UINT32_MAX)
 		return reason_set(reason, EINVAL, "manifest_missing",
 				  "no manifest.json at the archive's root, nor inside one single "
 				  "top-level directory: pack the directory that holds it");
-	if (admit->table.items[number].kind != ADMIT_FILE)
+	item = &admit->table.items[number];
+	if (item->kind != ADMIT_FILE)
 		return reason_set(reason, EINVAL, "manifest_invalid",
 				  "manifest.json must be a regular file");
-	if (capture->is_over)
+	if (item->size > MANIFEST_BYTES_MAX)
 		return reason_set(reason, EINVAL, "manifest_invalid",
 				  "manifest.json has more than 1 MiB");
-	if (capture->item != number || capture->length != admit->table.items[number].size)
+	if (item->size == 0)
+		return reason_set(reason, EINVAL, "manifest_invalid", "manifest.json is empty");
+	body = admit_bodies_find(&admit->bodies, &item->digest);
+	if (!body)
 		return reason_set(reason, EINVAL, "manifest_invalid",
 				  "manifest.json is a hard link whose bytes came under another "
 				  "name: pack it as a file of its own");
-	return manifest_parse(capture->bytes ? capture->bytes : "", capture->length, ret_manifest,
-			      reason);
+	return manifest_parse(body->bytes, body->length, ret_manifest, reason);
 }
 
 /* Takes manifest.sig out of the package, if it has one; its bytes become the caller's. */
-static int take_signature(struct admit *admit, bool is_stripped, struct admitted *admitted,
-			  struct reason *reason)
+static int take_signature(struct admit *admit, struct admitted *admitted, struct reason *reason)
 {
-	struct capture *capture =
-		&admit->captures[is_stripped ? CAPTURE_TOP_SIGNATURE : CAPTURE_SIGNATURE];
 	uint32_t number = admit_table_find(&admit->table, "manifest.sig", 12);
+	const struct kept_body *body = NULL;
+	struct admit_item *item;
 
 	if (number == UINT32_MAX)
 		return 0;
-	if (admit->table.items[number].kind != ADMIT_FILE || capture->item != number ||
-	    capture->is_over || capture->length != admit->table.items[number].size)
+	item = &admit->table.items[number];
+	if (item->kind == ADMIT_FILE && item->size > 0)
+		body = admit_bodies_find(&admit->bodies, &item->digest);
+	if (item->kind != ADMIT_FILE || item->size > SIGNATURE_BYTES_MAX ||
+	    (!body && item->size > 0))
 		return reason_set(reason, EINVAL, "manifest_invalid",
 				  "manifest.sig must be a regular file of at most 64 KiB");
-	admitted->signature = capture->bytes ? capture->bytes : calloc(1, 1);
-	admitted->signature_length = capture->length;
-	capture->bytes = NULL;
-	admit->table.items[number].path_length = 0; /* the index leaves it out */
-	return admitted->signature ? 0 : -ENOMEM;
+	admitted->signature = malloc(item->size + 1);
+	if (!admitted->signature)
+		return -ENOMEM;
+	if (body)
+		memcpy(admitted->signature, body->bytes, body->length);
+	admitted->signature_length = item->size;
+	item->path_length = 0; /* the index leaves it out */
+	return 0;
 }
 
 static bool find_executable(struct admit_table *table, const char *function)
@@ -527,8 +500,7 @@ static bool find_executable(struct admit_table *table, const char *function)
 static int finish(struct admit *admit, struct admitted *admitted, struct reason *reason)
 {
 	struct admit_table *table = &admit->table;
-	bool is_stripped = must_strip(admit);
-	int error = is_stripped ? strip_top(admit, reason) : 0;
+	int error = must_strip(admit) ? strip_top(admit, reason) : 0;
 
 	if (!error)
 		error = enter_all(admit, reason);
@@ -539,10 +511,10 @@ static int finish(struct admit *admit, struct admitted *admitted, struct reason 
 	if (!error)
 		error = admit_symbolic_links(table, reason);
 	if (!error)
-		error = read_manifest(admit, is_stripped, &admitted->manifest, reason);
+		error = read_manifest(admit, &admitted->manifest, reason);
 	if (error)
 		return error;
-	error = take_signature(admit, is_stripped, admitted, reason);
+	error = take_signature(admit, admitted, reason);
 	if (error)
 		return error;
 	admitted->has_executable = find_executable(table, admitted->manifest.function);

@@ -5,10 +5,11 @@
  * Hard links: names that are linked, in whatever direction, form a set; its data is the one body
  * that has bytes (tar brings it with the first name, cpio with the last), else the empty one.
  *
- * Symbolic links: each is followed from its own directory, component by component, through other links
- * of the package. A step that is absolute or climbs above the root refuses the package. A missing name
- * is gone through by its text, so that `missing/../../x` counts as climbing. Work is bounded: LINK_MAX
- * links on one way (more is a circle, as for the kernel, and harmless), STEPS_MAX bytes in all.
+ * Symbolic links: each is followed from its own directory, component by component, through other
+ * links of the package. A step that is absolute or climbs above the root refuses the package. A
+ * missing name is gone through by its text, so that `missing/../../x` counts as climbing. Work is
+ * bounded: LINK_MAX links on one way (more is a circle, as for the kernel, and harmless), STEPS_MAX
+ * bytes in all, where each component counts as STEP_COST bytes more.
  */
 #include "engine/admit_table.h"
 
@@ -20,6 +21,7 @@
 #define WAY_MAX   (64u * 1024)
 #define NAME_ROOM 4096
 #define STEPS_MAX (1024u * 1024 * 1024)
+#define STEP_COST 64 /* what a component costs besides its bytes */
 
 /* ---- hard links ---- */
 
@@ -278,7 +280,7 @@ static enum step way_step(struct way *way)
 	slash = memchr(begin, '/', left);
 	length = slash ? (size_t)(slash - begin) : left;
 	way->rest_begin += length;
-	way->steps += length;
+	way->steps += length + STEP_COST;
 	if (length == 1 && begin[0] == '.')
 		return STEP_ON;
 	if (length == 2 && begin[0] == '.' && begin[1] == '.')
