@@ -192,6 +192,19 @@ static int read_all(const json_t *object, struct manifest *manifest, struct reas
 	return error;
 }
 
+/* jansson quotes the bytes near the error as they are, newlines too; a message has none. */
+static int refuse_json(const json_error_t *where, struct reason *reason)
+{
+	char text[JSON_ERROR_TEXT_LENGTH];
+	size_t length = strnlen(where->text, sizeof(text) - 1);
+
+	for (size_t i = 0; i < length; i++)
+		text[i] = where->text[i] < 0x20 || where->text[i] > 0x7e ? '?' : where->text[i];
+	text[length] = '\0';
+	return reason_set(reason, EINVAL, "manifest_invalid", "manifest.json, line %d: %s",
+			  where->line, text);
+}
+
 int manifest_parse(const void *bytes, size_t length, struct manifest *ret_manifest,
 		   struct reason *reason)
 {
@@ -205,8 +218,7 @@ int manifest_parse(const void *bytes, size_t length, struct manifest *ret_manife
 		return invalid(reason, "it begins with a byte order mark; save it as plain UTF-8");
 	object = json_loadb(bytes, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
 	if (!object)
-		return reason_set(reason, EINVAL, "manifest_invalid",
-				  "manifest.json, line %d: %s", where.line, where.text);
+		return refuse_json(&where, reason);
 	*ret_manifest = (struct manifest){0};
 	error = read_all(object, ret_manifest, reason);
 	json_decref(object);
