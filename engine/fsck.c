@@ -1,14 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Checks a state without mounting it: the reload's own judgement of every row, then what a mount never
- * looks at: every content's bytes and every reference count. Reads only; works beside a mount, where
- * an unload that goes on meanwhile may show as a finding once, and not when it is run again.
+ * looks at: every content's bytes and every reference count. Reads only.
+ *
+ * Beside a mount the tables change between one look and the next, and nothing that is merely under
+ * way may be told as damage. What holds then is this: the references of a version are taken before
+ * its row is there and given back after it is gone. So of a version that was there both before and after the
+ * contents were looked at, all references must have been there. More references than that belong to an
+ * upload or a release, and a version that is gone by now is nobody's loss.
  */
 #include "engine/fsck.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "engine/reload.h"
 #include "engine/tree.h"
@@ -22,20 +30,45 @@ struct reference {
 	uint32_t version; /* one that names it, for the message */
 };
 
+/* A content as it was found. */
+struct found {
+	struct digest digest;
+	uint64_t size, references;
+};
+
 struct fsck {
 	const struct fsck_watcher *watcher;
 	struct fsck_totals totals;
 	struct store *store;
+	bool beside_mount;
+	bool is_blind; /* some version's contents are not known: counts may seem too high */
 	struct version_row *versions;
+	bool *present; /* of each version: whether it was still there at the second look */
 	size_t version_room;
 	struct route_row *routes;
 	size_t route_room;
 	struct reference *references;
 	size_t reference_count, reference_room;
-	size_t next; /* the first reference that contents_each has not passed yet */
-	uint64_t total;
+	size_t next; /* where to go on in the references; before that, in the versions */
+	struct found *contents;
+	size_t content_count, content_room;
 	int error;
 };
+
+/* Whether a mount holds the state now, or did at an earlier look. */
+static bool is_beside_mount(struct fsck *fsck)
+{
+	int lock;
+
+	if (fsck->beside_mount)
+		return true;
+	lock = openat(store_directory(fsck->store), "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (lock < 0)
+		return false;
+	fsck->beside_mount = flock(lock, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+	close(lock);
+	return fsck->beside_mount;
+}
 
 static void tell(struct fsck *fsck, const struct reason *reason)
 {
@@ -72,6 +105,7 @@ static int collect_version(void *context, const char *type, const struct digest 
 	char hex[DIGEST_HEX + 1];
 
 	if (!row) {
+		fsck->is_blind = true;
 		reason_set(&reason, EBADMSG, why->code,
 			   "version %.130s/%s: %.300s; deploy the same archive again", type,
 			   digest_hex(version, hex), why->message);
@@ -124,6 +158,55 @@ static int count_receipt(void *context, const char *box, const char *name, const
 	return 0;
 }
 
+/* A second look, at one version or one route. */
+struct second_look {
+	const struct version_row *version;
+	const struct route_row *route;
+	bool found;
+};
+
+static int look_at_version(void *context, const char *type, const struct digest *version,
+			   const struct version_row *row, const struct reason *why)
+{
+	struct second_look *look = context;
+
+	(void)why;
+	if (row && digest_equal(version, &look->version->version) &&
+	    strcmp(type, look->version->type) == 0)
+		look->found = row->upload == look->version->upload;
+	return 0;
+}
+
+/* Whether a finding about this version stands: beside a mount it may have been unloaded since. */
+static bool stands(struct fsck *fsck, const struct version_row *row)
+{
+	struct second_look look = {.version = row};
+
+	if (!is_beside_mount(fsck))
+		return true;
+	return rows_each_version(fsck->store, look_at_version, &look) == 0 && look.found;
+}
+
+static int look_at_route(void *context, const char *type, const struct route_row *row,
+			 const struct reason *why)
+{
+	struct second_look *look = context;
+
+	(void)why;
+	if (row && strcmp(type, look->route->type) == 0)
+		look->found = !row->removed && row->changed == look->route->changed;
+	return 0;
+}
+
+static bool route_stands(struct fsck *fsck, const struct route_row *route)
+{
+	struct second_look look = {.route = route};
+
+	if (!is_beside_mount(fsck))
+		return true;
+	return rows_each_route(fsck->store, look_at_route, &look) == 0 && look.found;
+}
+
 static bool has_version(const struct fsck *fsck, const struct route_row *route)
 {
 	for (size_t i = 0; i < fsck->totals.versions; i++) {
@@ -142,7 +225,7 @@ static void check_routes(struct fsck *fsck)
 	for (size_t i = 0; i < fsck->totals.routes; i++) {
 		const struct route_row *route = &fsck->routes[i];
 
-		if (route->removed || has_version(fsck, route))
+		if (route->removed || has_version(fsck, route) || !route_stands(fsck, route))
 			continue;
 		reason_set(&reason, EBADMSG, "route_dangling",
 			   "route %s points to %s, which is not in the store; point it elsewhere",
@@ -190,7 +273,7 @@ static void check_version(struct fsck *fsck, uint32_t number)
 
 	if (error == -ENOMEM)
 		fsck->error = error;
-	if (error) {
+	if (error && stands(fsck, row)) {
 		struct reason named = {0};
 
 		reason_set(&named, EBADMSG, reason.code,
@@ -206,6 +289,8 @@ static void check_version(struct fsck *fsck, uint32_t number)
 	    tree_new(text, length, &tree, NULL) == 0) {
 		reference_tree(fsck, tree, number);
 		tree_free(tree);
+	} else {
+		fsck->is_blind = true;
 	}
 }
 
@@ -243,6 +328,8 @@ static void tell_content(struct fsck *fsck, const struct reference *reference, c
 	char hex[DIGEST_HEX + 1], version[DIGEST_HEX + 1];
 	struct reason reason = {0};
 
+	if (!stands(fsck, row))
+		return;
 	reason_set(&reason, EBADMSG, code,
 		   "version %s/%s: content %s %s; deploy the same archive again", row->type,
 		   digest_hex(&row->version, version), digest_hex(&reference->digest, hex), what);
@@ -271,52 +358,119 @@ static uint64_t pass_references(struct fsck *fsck, const struct digest *digest,
 	return count;
 }
 
-static int check_content(void *context, const struct digest *digest, uint64_t size,
-			 uint64_t references)
+static int collect_content(void *context, const struct digest *digest, uint64_t size,
+			   uint64_t references)
 {
 	struct fsck *fsck = context;
-	const struct reference *one = NULL;
-	uint64_t expected = pass_references(fsck, digest, &one);
-	char hex[DIGEST_HEX + 1];
-	struct reason reason = {0};
+	void *array = fsck->contents;
 
-	fsck->totals.contents++;
-	fsck->totals.bytes += size;
-	if (expected != references) {
-		reason_set(&reason, EBADMSG, "references_wrong",
-			   "content %s has %llu references, %llu versions name it%s",
-			   digest_hex(digest, hex), (unsigned long long)references,
-			   (unsigned long long)expected,
-			   references > expected
-				   ? "; harmless, but its space is not freed (a mount that was "
-				     "killed leaves this until the next mount)"
-				   : "");
-		tell(fsck, &reason);
-	}
-	if (contents_verify(fsck->store, digest, one ? one->size : size, &reason) != 0) {
-		if (one) {
-			tell_content(fsck, one, "content_damaged", "is damaged");
-		} else {
-			tell(fsck, &reason);
-		}
-	}
-	if (fsck->watcher->progress)
-		fsck->watcher->progress(fsck->watcher->context, fsck->totals.contents,
-					fsck->total);
+	if (!make_room(fsck, &array, fsck->content_count, &fsck->content_room,
+		       sizeof(*fsck->contents)))
+		return fsck->error;
+	fsck->contents = array;
+	fsck->contents[fsck->content_count++] = (struct found){*digest, size, references};
 	return 0;
 }
 
-static void tell_store(void *context, const struct reason *reason)
+static void check_references(struct fsck *fsck, const struct found *found, uint64_t expected)
 {
-	tell(context, reason);
+	struct reason reason = {0};
+	char hex[DIGEST_HEX + 1];
+
+	if (found->references == expected ||
+	    (found->references > expected && (fsck->is_blind || is_beside_mount(fsck))))
+		return;
+	reason_set(&reason, EBADMSG, "references_wrong",
+		   "content %s has %llu references, %llu versions name it%s",
+		   digest_hex(&found->digest, hex), (unsigned long long)found->references,
+		   (unsigned long long)expected,
+		   found->references > expected
+			   ? "; harmless, but its space is not freed (a mount that was killed "
+			     "leaves this until the next mount)"
+			   : "; unloading one of them would free it too early: copy what is in "
+			     "archives/ into the mount of a new state");
+	tell(fsck, &reason);
 }
 
-static int check_all(struct fsck *fsck)
+static void check_content(struct fsck *fsck, const struct found *found)
 {
-	int error = rows_each_version(fsck->store, collect_version, fsck);
+	const struct reference *one = NULL;
+	uint64_t expected = pass_references(fsck, &found->digest, &one);
+	struct reason reason = {0};
+
+	fsck->totals.contents++;
+	fsck->totals.bytes += found->size;
+	check_references(fsck, found, expected);
+	if (contents_verify(fsck->store, &found->digest, one ? one->size : found->size,
+			    &reason) != 0) {
+		if (one)
+			tell_content(fsck, one, "content_damaged", "is damaged");
+		else if (!is_beside_mount(fsck))
+			tell(fsck, &reason);
+	}
+	if (fsck->watcher->progress)
+		fsck->watcher->progress(fsck->watcher->context, fsck->totals.contents,
+					fsck->content_count);
+}
+
+/* Beside a mount: notes which of the versions are still there now that the contents are read. */
+static int note_present(void *context, const char *type, const struct digest *version,
+			const struct version_row *row, const struct reason *why)
+{
+	struct fsck *fsck = context;
+	size_t count = fsck->totals.versions;
+
+	(void)why;
+	/* Both times the rows come in the order of their keys: the next one is most likely next. */
+	for (size_t tried = 0; row && tried < count; tried++) {
+		size_t i = fsck->next++ % count;
+
+		if (digest_equal(&fsck->versions[i].version, version) &&
+		    strcmp(fsck->versions[i].type, type) == 0) {
+			fsck->present[i] = fsck->versions[i].upload == row->upload;
+			break;
+		}
+	}
+	return 0;
+}
+
+/* Drops the references of versions that went while the contents were read. */
+static int drop_gone(struct fsck *fsck)
+{
+	size_t kept = 0;
+	int error;
+
+	if (!is_beside_mount(fsck))
+		return 0;
+	fsck->present = calloc(fsck->totals.versions + 1, sizeof(*fsck->present));
+	if (!fsck->present)
+		return -ENOMEM;
+	error = rows_each_version(fsck->store, note_present, fsck);
+	fsck->next = 0;
+	for (size_t i = 0; i < fsck->reference_count; i++) {
+		if (fsck->present[fsck->references[i].version])
+			fsck->references[kept++] = fsck->references[i];
+	}
+	fsck->reference_count = kept;
+	return error;
+}
+
+/* Pending rows beside a mount are its uploads and releases. */
+static void tell_store(void *context, const struct reason *reason)
+{
+	struct fsck *fsck = context;
+
+	if (strcmp(reason->code, "pending_left") != 0 || !is_beside_mount(fsck))
+		tell(fsck, reason);
+}
+
+static int check_rows(struct fsck *fsck)
+{
+	/* Routes first: a version that is deployed meanwhile is then in the list. */
+	int error = rows_each_route(fsck->store, collect_route, fsck);
 
 	if (!error)
-		error = rows_each_route(fsck->store, collect_route, fsck);
+		error = rows_each_version(fsck->store, collect_version, fsck);
 	if (!error)
 		error = rows_each_receipt(fsck->store, count_receipt, fsck);
 	if (error)
@@ -324,16 +478,24 @@ static int check_all(struct fsck *fsck)
 	check_routes(fsck);
 	for (uint32_t i = 0; i < fsck->totals.versions && !fsck->error; i++)
 		check_version(fsck, i);
-	if (fsck->error)
-		return fsck->error;
+	return fsck->error;
+}
+
+static int check_all(struct fsck *fsck)
+{
+	int error = check_rows(fsck);
+
+	if (!error)
+		error = contents_each(fsck->store, collect_content, fsck);
+	if (!error)
+		error = drop_gone(fsck);
+	if (error)
+		return error;
 	merge_references(fsck);
-	error = contents_count(fsck->store, &fsck->total);
-	if (!error)
-		error = contents_each(fsck->store, check_content, fsck);
+	for (size_t i = 0; i < fsck->content_count; i++)
+		check_content(fsck, &fsck->contents[i]);
 	pass_references(fsck, NULL, NULL);
-	if (!error)
-		error = contents_check(fsck->store, tell_store, fsck);
-	return error;
+	return contents_check(fsck->store, tell_store, fsck);
 }
 
 int fsck_state(const char *path, const struct fsck_watcher *watcher,
@@ -344,12 +506,15 @@ int fsck_state(const char *path, const struct fsck_watcher *watcher,
 
 	if (error)
 		return error;
+	is_beside_mount(&fsck);
 	error = check_all(&fsck);
 	if (error)
 		reason_set(reason, -error, "store_failed", "%s can't be read: %s", path,
 			   strerror(-error));
 	store_close(fsck.store);
 	free(fsck.versions);
+	free(fsck.present);
+	free(fsck.contents);
 	free(fsck.routes);
 	free(fsck.references);
 	*ret_totals = fsck.totals;
