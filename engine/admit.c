@@ -3,9 +3,9 @@
  * From the entries of an archive to a finished package, or a refusal.
  *
  * Owns: the table of entries, the arena that their names live in, and (engine/admit_bodies.c) the
- * bytes of the few files that may turn out to be the manifest or the signature. Names are judged as they come; duplicates,
- * parents and links when all is there, since only then it is known what is stripped.
- * Work and memory grow with the bytes of the names, never with their square.
+ * bytes of the few files that may turn out to be the manifest or the signature. Names are judged
+ * as they come; duplicates, parents and links when all is there, since only then it is known what
+ * is stripped. Work and memory grow with the bytes of the names, never with their square.
  */
 #include "engine/admit.h"
 
@@ -116,8 +116,8 @@ static int check_limits(struct admit *admit, size_t name_bytes, struct reason *r
 	admit->name_bytes += name_bytes;
 	if (admit->name_bytes > ADMIT_NAME_BYTES_MAX)
 		return reason_set(reason, EFBIG, "too_many_entries",
-				  "the paths and link targets of the package, directories on the way "
-				  "included, add up to more than %u MiB",
+				  "the paths and link targets of the package, with the "
+				  "directories on the way, add up to more than %u MiB",
 				  ADMIT_NAME_BYTES_MAX / (1024 * 1024));
 	return 0;
 }
@@ -231,8 +231,10 @@ static int check_symlink(const char *path, size_t path_length, const char *targe
 static int check_kind(enum admit_kind kind, const char *path, size_t length, bool is_root,
 		      struct reason *reason)
 {
-	if (kind != ADMIT_DIR && (is_root || path[length - 1] == '/' ||
-				  (length >= 2 && path[length - 1] == '.' && path[length - 2] == '/')))
+	bool ends_in_slash = path[length - 1] == '/';
+	bool ends_in_dot = length >= 2 && path[length - 1] == '.' && path[length - 2] == '/';
+
+	if (kind != ADMIT_DIR && (is_root || ends_in_slash || ends_in_dot))
 		return refuse_name(reason, "entry_unsafe", path, length,
 				   "has a directory's name, but is none");
 	return 0;
@@ -341,7 +343,7 @@ static int strip_top(struct admit *admit, struct reason *reason)
 			    memcmp(item->target, item->path, cut) != 0)
 				return refuse_name(reason, "entry_unsafe", item->path,
 						   item->path_length,
-						   "is a hard link to a name outside of the package");
+						   "is a hard link to a name outside the package");
 			item->target += cut;
 			item->target_length = (uint16_t)(item->target_length - cut);
 		}

@@ -6,8 +6,8 @@
 #include "store/digest.h"
 
 /*
- * Judges what an archive holds: names, duplicates, links, the manifest (DESIGN section 3). Entries are
- * collected in the archive's order; what depends on the finished tree is judged by admit_finish.
+ * Judges what an archive holds: names, duplicates, links, the manifest (DESIGN section 3). Entries
+ * are collected in the archive's order; what depends on the finished tree admit_finish judges.
  *
  *     { admit_entry; admit_data*; admit_body? }*; admit_finish
  */
@@ -23,7 +23,7 @@ enum admit_kind {
 #define SIGNATURE_BYTES_MAX  (64u * 1024)
 #define ADMIT_NAME_BYTES_MAX (64u * 1024 * 1024) /* all paths and targets, implied parents' too */
 
-/* `entries_max` bounds the finished package, implied parents included. Returns NULL without memory. */
+/* `entries_max` bounds the finished package, implied parents included. NULL without memory. */
 struct admit *admit_new(uint64_t entries_max);
 void admit_free(struct admit *admit);
 

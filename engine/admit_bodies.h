@@ -8,10 +8,10 @@
 #include "store/digest.h"
 
 /*
- * The few bodies of an archive that admission reads itself. Which one is the manifest's is known only
- * at the end: a hard link's bytes come under another name, before it (tar) or behind it (cpio). So
- * what bears the right name is kept, and, within BODIES_BUDGET, whatever looks like a JSON object.
- * Private to engine/admit.c.
+ * The few bodies of an archive that admission reads itself. Which one is the manifest's is known
+ * only at the end: a hard link's bytes come under another name, before it (tar) or behind it
+ * (cpio). So what bears the right name is kept, and, within BODIES_BUDGET, whatever looks like a
+ * JSON object. Private to engine/admit.c.
  */
 #define BODY_MAX      (1024u * 1024)
 #define BODIES_BUDGET (4u * 1024 * 1024)

@@ -48,7 +48,7 @@ static int join_sets(struct admit_table *table, struct reason *reason)
 		if (target == UINT32_MAX)
 			return admit_refuse(reason, EINVAL, "entry_unsafe", link->path,
 					    link->path_length,
-					    "is a hard link to a name that the archive does not have");
+					    "is a hard link to a name that is not in the archive");
 		if (table->items[target].kind == ADMIT_DIR)
 			return admit_refuse(reason, EINVAL, "entry_unsafe", link->path,
 					    link->path_length, "is a hard link to a directory");
@@ -111,8 +111,9 @@ static void find_sources(struct admit_table *table, uint32_t *sources)
 	for (uint32_t i = 0; i < table->count; i++) {
 		uint32_t set = set_of(table, i);
 		uint32_t source = sources[set];
+		const struct admit_item *best = source == UINT32_MAX ? NULL : &table->items[source];
 
-		if (is_better(&table->items[i], source == UINT32_MAX ? NULL : &table->items[source]))
+		if (is_better(&table->items[i], best))
 			sources[set] = i;
 	}
 }

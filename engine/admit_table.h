@@ -28,8 +28,8 @@ struct admit_table {
 };
 
 /*
- * Writes the path without "./", doubled and trailing slashes to `out` (INDEX_PATH_MAX + 1 bytes); the
- * root becomes "". `is_target` words the message for a hard link's target.
+ * Writes the path without "./", doubled and trailing slashes to `out` (INDEX_PATH_MAX + 1 bytes);
+ * the root becomes "". `is_target` words the message for a hard link's target.
  * Returns -EINVAL name_invalid or entry_unsafe.
  */
 int admit_normalise(const char *path, size_t length, bool is_target, char *out,
