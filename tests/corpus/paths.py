@@ -44,7 +44,8 @@ def leaving(corpus):
     corpus.refuse_in_formats("path-root-is-a-file", package(file(".", b"evil")),
                              ["entry_unsafe", "entry_duplicate", "name_invalid"])
     corpus.refuse_in_formats("path-root-is-a-link", package(link("./", "bin")),
-                             ["entry_unsafe", "entry_duplicate", "name_invalid"])
+                             ["entry_unsafe", "entry_duplicate", "name_invalid",
+                              "archive_corrupt"])
 
 
 def below_top(corpus):
