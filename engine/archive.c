@@ -15,7 +15,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/codec.h"
@@ -36,6 +35,7 @@ struct job {
 	struct archive *archive;
 	int failed; /* what a callback of libarchive ran into; the reason is filled in */
 	uint64_t entries, inflated;
+	bool may_be_sparse; /* tar: what libarchive leaves out is a hole */
 
 	struct walk *walk; /* tar and cpio */
 	const uint8_t *first; /* its first piece, which was asked for before libarchive was */
@@ -173,6 +173,9 @@ static int send_body(struct job *job, const struct decoder_entry *entry, uint64_
 			return result;
 		position = (uint64_t)offset + length;
 	}
+	if (position < size && !job->may_be_sparse)
+		return refuse(job, entry, EBADMSG, "archive_corrupt",
+			      "the entry holds less than its header says");
 	return send_zeros(job, size - position);
 }
 
@@ -311,6 +314,26 @@ static int refuse_format(const uint8_t *head, size_t length, const char *filter,
 			  "bzip2, xz, zstd or lz4");
 }
 
+/* A tar archive of no entries is nothing but zeros; many other things begin with some. */
+static int judge_zeros(struct codec *codec, struct reason *reason)
+{
+	const uint8_t *bytes;
+	size_t length;
+
+	for (;;) {
+		int result = codec_peek(codec, 1, &bytes, &length, reason);
+
+		if (result < 0)
+			return result;
+		if (length == 0)
+			return reason_set(reason, EBADMSG, "archive_empty",
+					  "the archive holds nothing but zeros");
+		if (bytes[0] != 0 || memcmp(bytes, bytes + 1, length - 1) != 0)
+			return refuse_format(bytes, 0, NULL, reason);
+		codec_consume(codec, length);
+	}
+}
+
 static int decode_stream(struct job *job, int fd)
 {
 	struct codec *codec = NULL;
@@ -325,8 +348,14 @@ static int decode_stream(struct job *job, int fd)
 		codec_close(codec);
 		return result;
 	}
+	if (length > 0 && head[0] == 0 && memcmp(head, head + 1, length - 1) == 0) {
+		result = judge_zeros(codec, job->reason);
+		codec_close(codec);
+		return result;
+	}
 	/* A cpio header in octal could be the name of a tar entry, but only with its checksum. */
 	tar = tarwalk_matches(head, length);
+	job->may_be_sparse = tar;
 	if (tar)
 		job->walk = tarwalk_open(codec);
 	else if (cpiowalk_matches(head, length))
@@ -407,14 +436,8 @@ static int deliver_member(struct job *job, const struct zip_member *member)
 	}
 	if (result == 0)
 		result = begin_entry(job, &entry);
-	if (result == 0 && member->kind == DECODER_FILE) {
-		uint64_t before = job->inflated;
-
+	if (result == 0 && member->kind == DECODER_FILE)
 		result = send_body(job, &entry, member->size);
-		if (result == 0 && job->inflated - before != member->size)
-			return refuse(job, &entry, EBADMSG, "archive_corrupt",
-				      "the entry holds other than its header says");
-	}
 	return result == 0 ? job->sink->end(job->context, job->reason) : result;
 }
 
@@ -466,13 +489,11 @@ static int run_zip(struct job *job, const struct zipdir *dir)
 static int decode_zip(struct job *job, int fd)
 {
 	struct zipdir dir;
-	struct stat info;
 	int result = zipdir_read(fd, job->limits, &dir, job->reason);
 
 	if (result == 0 && dir.count > 0) {
 		job->fd = fd;
-		if (fstat(fd, &info) == 0)
-			job->size = info.st_size;
+		job->size = (off_t)dir.file_size;
 		result = run_zip(job, &dir);
 	}
 	zipdir_free(&dir);

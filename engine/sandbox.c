@@ -96,9 +96,9 @@ static int allow_memory(scmp_filter_ctx filter)
 
 static int fill_filter(scmp_filter_ctx filter)
 {
-	/* fstat is what stdio and malloc may ask of an open descriptor; sysinfo is qsort's. */
+	/* sysinfo is qsort's, which sizes its buffer by the machine's memory. */
 	static const int calls[] = {
-		SCMP_SYS(read), SCMP_SYS(pread64), SCMP_SYS(lseek), SCMP_SYS(fstat),
+		SCMP_SYS(read), SCMP_SYS(pread64), SCMP_SYS(lseek),
 		SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(munmap), SCMP_SYS(mremap),
 		SCMP_SYS(brk), SCMP_SYS(madvise), SCMP_SYS(futex), SCMP_SYS(exit),
 		SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(sysinfo),
@@ -106,7 +106,7 @@ static int fill_filter(scmp_filter_ctx filter)
 	};
 	static const int sanitizer_calls[] = {
 		SCMP_SYS(openat), SCMP_SYS(close), SCMP_SYS(readlink), SCMP_SYS(readlinkat),
-		SCMP_SYS(newfstatat), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(tgkill),
+		SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(tgkill),
 		SCMP_SYS(kill), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
 		SCMP_SYS(sigaltstack), SCMP_SYS(sched_yield), SCMP_SYS(getrlimit),
 		SCMP_SYS(prlimit64), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(wait4),

@@ -24,6 +24,7 @@ enum {
 	SIZE = 124,     SIZE_SIZE = 12,
 	CHECKSUM = 148, CHECKSUM_SIZE = 8,
 	TYPE = 156,
+	LINK = 157,
 	MAGIC = 257,
 	SPARSE = 386,   SPARSE_END = 495,  /* GNU: the map's beginning and the real size */
 	EXTENDED = 482, EXTENDED_NEXT = 504, /* GNU: whether another block of the map follows */
@@ -128,9 +129,9 @@ static void write_size(uint8_t *header, uint64_t size)
 bool tarwalk_matches(const uint8_t *bytes, size_t length)
 {
 	if (length < BLOCK)
-		return length > 0 && is_zero(bytes, length);
-	return is_zero(bytes, BLOCK) || memcmp(bytes + MAGIC, "ustar", 5) == 0 ||
-	       (bytes[NAME] != 0 && checksum_is_right(bytes));
+		return false;
+	return memcmp(bytes + MAGIC, "ustar", 5) == 0 ||
+	       (!is_zero(bytes, BLOCK) && checksum_is_right(bytes));
 }
 
 static int refuse(struct tarwalk *tar, const uint8_t *header, int error, const char *code,
@@ -192,7 +193,7 @@ static int collect_body(struct tarwalk *tar, uint64_t size, struct reason *reaso
 	int result;
 
 	if (size > TARPAX_MAX)
-		return reason_set(reason, EBADMSG, "archive_unsupported",
+		return reason_set(reason, EBADMSG, "archive_corrupt",
 				  "an extended header of the tar archive has more than 1 MiB");
 	result = grow_piece(tar, (size_t)padded(size) + BLOCK, reason);
 	tar->walk.body = padded(size);
@@ -291,6 +292,9 @@ static int judge_type(struct tarwalk *tar, uint8_t *header, uint64_t size, struc
 	else if (!strchr("0123456S", type) || (type == 'S' && !gnu))
 		return refuse(tar, header, EINVAL, "entry_unsupported",
 			      "the entry is of a type that cannot be deployed", reason);
+	if ((type == '1' || type == '2') && header[LINK] == 0 && tar->pax.target_length == 0)
+		return refuse(tar, header, EINVAL, "name_invalid", "the link has no target",
+			      reason);
 	if (header[TYPE] == '0' && size > 0 && names_directory(tar, header))
 		return refuse(tar, header, EBADMSG, "archive_corrupt",
 			      "the entry is named as a directory, but has contents", reason);

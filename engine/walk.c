@@ -84,7 +84,7 @@ int walk_to_end(struct walk *walk, struct reason *reason)
 		zeros += length;
 		if (zeros > WALK_PADDING_MAX)
 			return reason_set(reason, EBADMSG, "archive_corrupt",
-					  "there is more than 1 MiB of padding behind the end of "
+					  "there is more than 2 MiB of padding behind the end of "
 					  "the archive");
 		codec_consume(walk->codec, length);
 	}

@@ -32,8 +32,8 @@ struct walk {
 	size_t newest;    /* the length of the newest piece */
 };
 
-/* Most bytes of zeros behind the end: tools pad to a multiple of their blocking factor. */
-#define WALK_PADDING_MAX ((uint64_t)1 << 20)
+/* Most bytes of zeros at the end: tools pad to a multiple of their blocking factor. */
+#define WALK_PADDING_MAX ((uint64_t)2 << 20)
 
 /* The longest name of an entry, and the longest target of a link. */
 #define WALK_NAME_MAX ((size_t)4095)

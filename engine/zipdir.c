@@ -21,6 +21,10 @@
 #define END64_SIZE ((size_t)56)
 #define CENTRAL_SIZE ((size_t)46)
 
+/* bsdtar fills its last block or record up with zeros when it writes a zip archive to a pipe. */
+#define BLOCK_SIZE  ((size_t)512)
+#define RECORD_SIZE ((size_t)10240)
+
 /* libarchive looks for the end record in the last 16 KiB, so a longer comment hides it. */
 #define TAIL_MAX ((size_t)16 << 10)
 
@@ -42,8 +46,18 @@ static int corrupt(struct reason *reason, const char *what)
 			  what);
 }
 
+static bool is_padding(const uint8_t *bytes, size_t length, uint64_t file_size)
+{
+	for (size_t i = 0; i < length; i++) {
+		if (bytes[i] != 0)
+			return false;
+	}
+	return length < RECORD_SIZE && file_size % BLOCK_SIZE == 0;
+}
+
 /* The end record: the last one in the file, and its comment reaches the file's end. */
-static int find_end(const uint8_t *tail, size_t length, size_t *ret_at, struct reason *reason)
+static int find_end(const uint8_t *tail, size_t length, uint64_t file_size, size_t *ret_at,
+		    struct reason *reason)
 {
 	for (size_t at = length < END_SIZE ? 0 : length - END_SIZE + 1; at-- > 0;) {
 		size_t end;
@@ -51,7 +65,7 @@ static int find_end(const uint8_t *tail, size_t length, size_t *ret_at, struct r
 		if (memcmp(tail + at, "PK\5\6", 4) != 0)
 			continue;
 		end = at + END_SIZE + zipfield_u16(tail + at + 20);
-		if (end < length)
+		if (end < length && !is_padding(tail + end, length - end, file_size))
 			return corrupt(reason, "there is data behind the end of the archive");
 		if (end > length)
 			break;
@@ -104,7 +118,7 @@ static int read_end(int fd, uint64_t file_size, struct zip_end *end, struct reas
 	int result = zipfield_read(fd, file_size - length, tail, length, reason);
 
 	if (result == 0)
-		result = find_end(tail, length, &at, reason);
+		result = find_end(tail, length, file_size, &at, reason);
 	if (result < 0)
 		return result;
 	if (zipfield_u16(tail + at + 4) != 0 || zipfield_u16(tail + at + 6) != 0 ||
@@ -125,20 +139,17 @@ static int read_end(int fd, uint64_t file_size, struct zip_end *end, struct reas
 static int judge_end(const struct zip_end *end, const struct decoder_limits *limits,
 		     struct reason *reason)
 {
+	if (end->size > end->position || end->offset > end->position - end->size)
+		return corrupt(reason, "its directory is not inside the file");
+	if (end->offset < end->position - end->size)
+		return corrupt(reason, "its directory is not where its end record says");
+	if (end->count > end->size / CENTRAL_SIZE)
+		return corrupt(reason, "its directory is shorter than its number of entries");
 	if (end->count > limits->entries)
 		return reason_set(reason, EFBIG, "too_many_entries",
 				  "the archive has %" PRIu64 " entries, more than max_entries "
 				  "(%" PRIu64 ")",
 				  end->count, limits->entries);
-	if (end->size > end->position || end->offset > end->position - end->size)
-		return corrupt(reason, "its directory is not inside the file");
-	if (end->offset < end->position - end->size)
-		return reason_set(reason, EBADMSG, "archive_unsupported",
-				  "the zip archive's directory is not where its end record says: "
-				  "self-extracting archives, and those with something in front "
-				  "or in between, are not supported");
-	if (end->count > end->size / CENTRAL_SIZE)
-		return corrupt(reason, "its directory is shorter than its number of entries");
 	return 0;
 }
 
@@ -206,8 +217,11 @@ static int judge_kind(struct zip_member *member, unsigned system, uint32_t attri
 		return refuse_name(member, EINVAL, "entry_unsupported",
 				   "the entry is a device, a fifo or a socket", reason);
 	if (member->kind == DECODER_DIR && member->size > 0)
+		return refuse_name(member, EINVAL, "entry_unsafe",
+				   "the entry is named as a directory, but has contents", reason);
+	if (member->size == 0 && member->crc != 0)
 		return refuse_name(member, EBADMSG, "archive_corrupt",
-				   "the entry is a directory, but has contents", reason);
+				   "the entry's checksum is wrong; copy the archive again", reason);
 	return 0;
 }
 
@@ -285,10 +299,10 @@ static int parse_members(struct zipdir *dir, uint64_t count, struct reason *reas
 /* Each member's own header, and that it keeps to its own bytes. */
 static int judge_places(int fd, struct zipdir *dir, struct reason *reason)
 {
+	if (dir->count == 0 && dir->offset > 0)
+		return corrupt(reason, "there is something in front of its empty directory");
 	if (dir->count > 0 && dir->members[0].header_offset != 0)
-		return reason_set(reason, EBADMSG, "archive_unsupported",
-				  "there is something in front of the zip archive's first entry; "
-				  "self-extracting archives are not supported");
+		return corrupt(reason, "there is something in front of its first entry");
 	for (size_t i = 0; i < dir->count; i++) {
 		uint64_t next = i + 1 < dir->count ? dir->members[i + 1].header_offset
 						   : dir->offset;
@@ -304,14 +318,15 @@ int zipdir_read(int fd, const struct decoder_limits *limits, struct zipdir *dir,
 		struct reason *reason)
 {
 	struct zip_end end = {0};
-	struct stat info;
+	off_t size = lseek(fd, 0, SEEK_END);
 	int result;
 
 	memset(dir, 0, sizeof(*dir));
-	if (fstat(fd, &info) < 0)
+	if (size < 0)
 		return reason_set(reason, EIO, "decoder_failed",
 				  "cannot look at the spooled archive: %s", strerror(errno));
-	result = read_end(fd, (uint64_t)info.st_size, &end, reason);
+	dir->file_size = (uint64_t)size;
+	result = read_end(fd, dir->file_size, &end, reason);
 	if (result == 0)
 		result = judge_end(&end, limits, reason);
 	if (result < 0)

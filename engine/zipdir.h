@@ -27,6 +27,7 @@ struct zipdir {
 	uint8_t *bytes; /* the central directory */
 	size_t length;
 	uint64_t offset; /* of the central directory, in the file */
+	uint64_t file_size;
 };
 
 /* Whether a file that begins with these bytes is a zip archive. */
@@ -34,8 +35,8 @@ bool zipdir_matches(const uint8_t *bytes, size_t length);
 
 /*
  * Reads the directory of the zip archive in `fd` and holds it against every local header: one
- * disk, one directory right before its end record, no encryption, no overlap, no two names for
- * one member, nothing in front of the first.
+ * disk, one directory right before its end record, no encryption, no overlap, no gap, no two names
+ * for one member.
  * Ownership: zipdir_free, also after a failure.
  * Returns -EBADMSG archive_truncated, archive_corrupt, archive_encrypted, archive_unsupported,
  * -EINVAL name_invalid, entry_unsafe, entry_unsupported, -EFBIG too_many_entries, -EIO.

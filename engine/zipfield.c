@@ -118,7 +118,7 @@ int zipfield_extra(const uint8_t *bytes, size_t length, const struct zip_member 
 	return result;
 }
 
-/* One of the four forms: with or without a signature, narrow or wide. */
+/* One of the four forms: with or without a signature, narrow or wide; it fills all the room. */
 static bool descriptor_fits(const uint8_t *bytes, size_t length, const struct zip_member *member)
 {
 	for (size_t signature = 0; signature <= 4; signature += 4) {
@@ -126,11 +126,11 @@ static bool descriptor_fits(const uint8_t *bytes, size_t length, const struct zi
 
 		if (signature > 0 && (length < 4 || memcmp(bytes, "PK\7\10", 4) != 0))
 			continue;
-		if (length >= signature + 12 && zipfield_u32(at) == member->crc &&
+		if (length == signature + 12 && zipfield_u32(at) == member->crc &&
 		    zipfield_u32(at + 4) == member->packed_size &&
 		    zipfield_u32(at + 8) == member->size)
 			return true;
-		if (length >= signature + 20 && zipfield_u32(at) == member->crc &&
+		if (length == signature + 20 && zipfield_u32(at) == member->crc &&
 		    zipfield_u64(at + 4) == member->packed_size &&
 		    zipfield_u64(at + 12) == member->size)
 			return true;
@@ -142,13 +142,14 @@ static int judge_descriptor(int fd, const struct zip_member *member, uint64_t ne
 			    struct reason *reason)
 {
 	uint64_t end = member->data_offset + member->packed_size;
-	size_t length = next - end < DESCRIPTOR_MAX ? (size_t)(next - end) : DESCRIPTOR_MAX;
 	uint8_t bytes[DESCRIPTOR_MAX];
-	int result = zipfield_read(fd, end, bytes, length, reason);
+	int result = 0;
 
+	if (next - end <= DESCRIPTOR_MAX)
+		result = zipfield_read(fd, end, bytes, (size_t)(next - end), reason);
 	if (result < 0)
 		return result;
-	if (!descriptor_fits(bytes, length, member))
+	if (next - end > DESCRIPTOR_MAX || !descriptor_fits(bytes, (size_t)(next - end), member))
 		return disagree(member, "data descriptor and directory disagree", reason);
 	return 0;
 }
@@ -170,8 +171,12 @@ static int judge_local(const uint8_t *header, const uint8_t *rest, size_t name_l
 	};
 	int result;
 
-	if (name_length != member->name_length || memcmp(rest, member->name, name_length) != 0)
-		return disagree(member, "two headers give it two names", reason);
+	if (name_length != member->name_length || memcmp(rest, member->name, name_length) != 0) {
+		result = reason_set(reason, EINVAL, "entry_unsafe",
+				    "the zip entry has two names, one in each of its headers");
+		reason_name_entry(reason, member->name, member->name_length);
+		return result;
+	}
 	/* Bits 1 and 2 are hints of the compressor, 11 is about the name's charset. */
 	if ((flags & ~0x0806) != (member->flags & ~0x0806) ||
 	    zipfield_u16(header + 8) != member->method)
@@ -213,7 +218,9 @@ int zipfield_local(int fd, struct zip_member *member, uint64_t next, struct reas
 	if (result == 0)
 		result = judge_local(header, rest, name_length, extra_length, member, reason);
 	if (result == 0 && (member->flags & FLAG_DESCRIPTOR) != 0)
-		result = judge_descriptor(fd, member, next, reason);
+		return judge_descriptor(fd, member, next, reason);
+	if (result == 0 && member->data_offset + member->packed_size != next)
+		return disagree(member, "data is followed by bytes that belong to no entry", reason);
 	return result;
 }
 
