@@ -319,6 +319,8 @@ int admit_symbolic_links(struct admit_table *table, struct reason *reason)
 	struct way way;
 	int error = way_open(&way, table);
 
+	if (error)
+		return error;
 	for (uint32_t i = 0; !error && i < table->count; i++) {
 		if (table->items[i].kind == ADMIT_SYMLINK)
 			error = judge_link(&way, &table->items[i], reason);
