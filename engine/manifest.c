@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * manifest.json, parsed by jansson and judged key by key. Hostile: its size is bounded before parsing,
- * its depth by jansson (JSON_PARSER_MAX_DEPTH, 2048), and every string is checked for NUL by its length.
+ * manifest.json, parsed by jansson and judged key by key. Hostile: its size is bounded before
+ * parsing, its depth by jansson (JSON_PARSER_MAX_DEPTH, 2048), and every string is checked for NUL
+ * by its length.
  */
 #include "engine/manifest.h"
 
@@ -108,6 +109,20 @@ static int read_function(const json_t *object, struct manifest *manifest, struct
 	return 0;
 }
 
+/* Of UTF-8: C0, DEL, and C1, which a terminal obeys as well (U+009B begins a sequence). */
+static bool has_control_character(const char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++) {
+		unsigned char byte = (unsigned char)text[i];
+
+		if (byte < 0x20 || byte == 0x7f)
+			return true;
+		if (byte == 0xc2 && i + 1 < length && (unsigned char)text[i + 1] < 0xa0)
+			return true;
+	}
+	return false;
+}
+
 static int read_label(const json_t *object, struct manifest *manifest, struct reason *reason)
 {
 	const char *label = "";
@@ -118,10 +133,8 @@ static int read_label(const json_t *object, struct manifest *manifest, struct re
 		return result;
 	if (length > LABEL_MAX)
 		return invalid(reason, "\"label\" must have at most 128 bytes");
-	for (size_t i = 0; i < length; i++) {
-		if ((unsigned char)label[i] < 0x20 || label[i] == 0x7f)
-			return invalid(reason, "\"label\" must have no control characters");
-	}
+	if (has_control_character(label, length))
+		return invalid(reason, "\"label\" must have no control characters");
 	memcpy(manifest->label, label, length);
 	manifest->label[length] = '\0';
 	return 0;

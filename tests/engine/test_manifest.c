@@ -189,6 +189,9 @@ Test(manifest, label_is_printable)
 	refused(with("\"label\": \"a\\u0000\""), "label");
 	refused(with("\"label\": \"a\\u001b[31m\""), "label");
 	refused(with("\"label\": \"a\\u007f\""), "label");
+	refused(with("\"label\": \"a\\u009b31m\""), "label");
+	refused(with("\"label\": \"a\\u0085\""), "label");
+	cr_expect_str_eq(accepted(with("\"label\": \"\\u00a0\"")).label, "\xc2\xa0");
 	refused(with("\"label\": 1.4"), "label");
 }
 
