@@ -337,6 +337,25 @@ static int write_members(struct packer *packer, const struct tree *tree,
 	return error;
 }
 
+/*
+ * Empty files have no bytes to write, but may have got some: above all the archive itself, when it is
+ * written into the directory that is packed.
+ */
+static int check_empty_files(struct packer *packer, const struct tree *tree, pack_write *write,
+			     void *context)
+{
+	int error = 0;
+
+	for (uint32_t i = 0; !error && i < tree_count(tree); i++) {
+		const struct tree_node *node = tree_node(tree, i);
+		struct tarball_segment nothing = {.node = i, .digest = node->digest};
+
+		if (node->kind == INDEX_FILE && node->size == 0)
+			error = write_file(packer, tree, &nothing, write, context);
+	}
+	return error;
+}
+
 static int write_archive(struct packer *packer, pack_write *write, void *context)
 {
 	struct admitted *admitted = &packer->admitted;
@@ -357,6 +376,8 @@ static int write_archive(struct packer *packer, pack_write *write, void *context
 				    admitted->signature_length, &tarball);
 	if (!error)
 		error = write_members(packer, tree, tarball, write, context);
+	if (!error)
+		error = check_empty_files(packer, tree, write, context);
 	tarball_free(tarball);
 	tree_free(tree);
 	return error;

@@ -397,6 +397,28 @@ Test(pack, a_file_that_became_a_directory)
 	expect_changed(a_directory);
 }
 
+static int take_into_package(void *context, const void *bytes, size_t length)
+{
+	return write(*(int *)context, bytes, length) == (ssize_t)length ? 0 : -EIO;
+}
+
+Test(pack, the_archive_itself_inside_of_the_package)
+{
+	struct digest version;
+	struct manifest manifest;
+	struct reason reason = {0};
+	int fd;
+
+	put_golden("");
+	put_file("order.tar", "", 0644);
+	fd = openat(scratch_fd, "order.tar", O_WRONLY | O_CLOEXEC);
+	cr_assert(fd >= 0);
+	cr_expect_eq(pack_directory(scratch, take_into_package, &fd, &manifest, &version, &reason),
+		     -EBUSY);
+	cr_expect_str_eq(reason.entry, "order.tar");
+	close(fd);
+}
+
 static void lead_out(void)
 {
 	cr_assert_eq(renameat(scratch_fd, "bin", scratch_fd, "elsewhere"), 0);
