@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FS_SPOOL_H
+#define FS_SPOOL_H
+
+#include <stdatomic.h>
+
+#include "engine/deploy.h"
+#include "fs/call.h"
+#include "fs/listing.h"
+
+/*
+ * An archive on its way in: an unlinked file in the state directory, and what is known about it. Each
+ * open of a plain name has a spool of its own. A spool with a dot name belongs to the name: it stays
+ * after the close, until it is renamed, removed, or the mount ends.
+ *
+ * Whatever changes or judges a spool takes its turn, one call after the other, so that an archive never
+ * changes while it is decoded. Fields marked (turn) belong to the call that has it; (lock) to the
+ * lock of the boxes; the others never change.
+ */
+struct spool {
+	struct spool *next; /* (lock) newest first */
+	struct fs *fs;
+	enum box box;
+	char name[NODE_NAME_MAX + 1]; /* (lock) */
+	bool is_kept;                 /* (lock) its name begins with a dot and is in the box */
+	unsigned references;          /* (lock) handles, calls, and the box for a kept one */
+	struct caller caller;
+	int fd;
+	_Atomic uint64_t size;
+	_Atomic int64_t changed_ns;
+	_Atomic unsigned mode;
+	atomic_bool is_committed;    /* deployed; nothing more may be written */
+	atomic_bool is_closed_empty; /* a writer closed it with nothing in it */
+	atomic_bool has_verdict;     /* it has had a receipt */
+
+	bool is_busy;                       /* (lock) some call has the turn */
+	struct call *first_waiting, *last_waiting; /* (lock) */
+
+	uint64_t changes;         /* (turn) how often it was written or cut */
+	uint64_t judged_changes;  /* (turn) `changes` of the last verdict */
+	int verdict;              /* (turn) 0 or a negative errno */
+	int write_error;          /* (turn) a write that failed: the bytes are not all there */
+	struct prepared *prepared; /* (turn) decoded when `changes` was prepared_changes */
+	int prepare_error;         /* (turn) or why not */
+	struct reason prepare_reason; /* (turn) */
+	uint64_t prepared_changes;    /* (turn) */
+	struct work discarding;
+};
+
+struct boxes;
+
+struct boxes *boxes_new(void); /* NULL without memory */
+
+/* Frees what dot names still hold. After the handles; NULL is accepted. */
+void boxes_free(struct boxes *boxes);
+
+/*
+ * Makes an empty spool with one reference. `is_kept`: under a dot name, which holds one more.
+ * Returns -ENFILE (too many), -ENOSPC (too many dot names, or the disk is full), -ENOMEM, -EIO.
+ */
+int spool_open(struct fs *fs, enum box box, const char *name, bool is_kept,
+	       const struct caller *caller, mode_t mode, struct spool **ret_spool);
+
+/* Takes one more reference. */
+struct spool *spool_get(struct fs *fs, struct spool *spool);
+
+/* Gives a reference back; with the last one everything goes, in a worker. */
+void spool_close(struct fs *fs, struct spool *spool);
+
+/* The spool of a dot name, with a reference; or NULL. */
+struct spool *spool_find_kept(struct fs *fs, enum box box, const char *name);
+
+/*
+ * The newest open spool of a plain name that was not deployed, with a reference; or NULL. `caller`,
+ * where given, must be the one (the same thread) that opened it.
+ */
+struct spool *spool_find_open(struct fs *fs, enum box box, const char *name,
+			      const struct caller *caller);
+
+/* Gives a kept spool another name; a kept spool of that name gives way. */
+void spool_rename(struct fs *fs, struct spool *spool, const char *name);
+
+/* Takes a kept spool's name away, and the reference that the box had. */
+void spool_unlink(struct fs *fs, struct spool *spool);
+
+/* Adds the names of kept and of undeployed open spools. Returns -ENOMEM. */
+int spool_list(struct fs *fs, enum box box, struct listing *listing);
+
+/*
+ * Takes the turn for a call, which is given a reference to the spool. Returns 0, or CALL_HELD when
+ * another call has it (then the call runs again, in a worker of its group, with the turn), -ENOMEM,
+ * or -ESTALE (it waited for another spool, which lost its name meanwhile).
+ */
+int spool_turn_begin(struct call *call, struct spool *spool);
+
+/* Passes the turn on, and gives the reference back. Nothing happens to a call without it. */
+void spool_turn_end(struct call *call);
+
+/* Writes, with the turn. Returns -EFBIG, -ENOSPC, -EIO; then the spool is spoiled until it is cut. */
+int spool_write(struct spool *spool, const void *data, size_t size, uint64_t offset);
+
+/* Changes the size, with the turn. Returns as spool_write. */
+int spool_truncate(struct spool *spool, uint64_t size);
+
+/* Forgets what was decoded, with the turn. */
+void spool_forget_prepared(struct spool *spool);
+
+#endif
