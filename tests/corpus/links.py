@@ -72,6 +72,11 @@ def endless(corpus):
                           "links-doubling")
         else:
             corpus.refuse(f"links-of-two-to-the-sixty-steps-{name}.tar.gz", data, "entry_unsafe")
+    # Each of many links goes through the same forty, whose targets are as long as can be.
+    long = [link(f"l{n}", "./" * 2000 + f"l{n + 1}") for n in range(39)]
+    many = [link(f"m{n}", "l0/" + "./" * 2000 + "x") for n in range(2000)]
+    corpus.refuse("links-of-too-many-steps-in-all.tar.gz", build.deflated(build.tar_pax(
+        package(*long, link("l39", "bin"), *many))), "entry_unsafe")
     chain = [link(f"l{n}", f"l{n + 1}") for n in range(3000)]
     corpus.refuse("link-climbs-behind-3000-links.tar.gz",
                   build.deflated(build.tar_pax(package(*chain, link("l3000", "../x")))),
