@@ -81,6 +81,8 @@ static int give_back(MDB_txn *txn, struct step *step, const struct digest *diges
 		record.references--;
 		return record_put(txn, contents, digest, &record);
 	}
+	if (step->how == SETTLE_RETURN)
+		return 0; /* it was lost and came back: it is the version's */
 	if (step->part_count >= STEP_PARTS)
 		return -EAGAIN;
 	if (record.size && !piece_parts(record.size) && !note_piece(step, record.piece))
@@ -95,7 +97,7 @@ static int step_list(MDB_txn *txn, struct step *step)
 	struct chunk *chunk = &step->chunk;
 	int error = 0;
 
-	while (step->how == SETTLE_GIVE_BACK && chunk->count && !error) {
+	while (step->how != SETTLE_DROP && chunk->count && !error) {
 		error = give_back(txn, step, &chunk->digests[chunk->count - 1]);
 		if (!error)
 			chunk->count--;
@@ -107,7 +109,7 @@ static int step_list(MDB_txn *txn, struct step *step)
 		error = piece_compact(txn, contents, step->pieces[i]);
 	if (error)
 		return error;
-	return step->how == SETTLE_GIVE_BACK && chunk->count
+	return step->how != SETTLE_DROP && chunk->count
 		       ? chunk_put(txn, contents, chunk)
 		       : chunk_delete(txn, contents, chunk->number, chunk->index);
 }

@@ -15,6 +15,7 @@
 enum settle_how {
 	SETTLE_DROP,      /* somebody else holds the references now */
 	SETTLE_GIVE_BACK, /* nobody does */
+	SETTLE_RETURN,    /* a version does as well: as GIVE_BACK, but the last reference stays */
 };
 
 /*

@@ -275,12 +275,22 @@ void upload_adopt(struct upload *upload)
 	upload_free(upload);
 }
 
-void upload_abort(struct upload *upload)
+/* An error leaves the pending row to the next mount, which settles it. */
+static void end(struct upload *upload, enum settle_how how)
 {
-	if (!upload)
-		return;
 	land(upload);
 	if (upload->submitted)
-		settle_number(upload->store, upload->number, SETTLE_GIVE_BACK);
+		settle_number(upload->store, upload->number, how);
 	upload_free(upload);
+}
+
+void upload_return(struct upload *upload)
+{
+	end(upload, SETTLE_RETURN);
+}
+
+void upload_abort(struct upload *upload)
+{
+	if (upload)
+		end(upload, SETTLE_GIVE_BACK);
 }
