@@ -41,7 +41,7 @@ static int apply(MDB_txn *txn, struct writer_job *base)
 static int find_upload(struct store *store, struct pending *pending)
 {
 	struct version_row row;
-	int error = version_find(&store->rows, pending->type, &pending->version, &row);
+	int error = versions_find(&store->rows, pending->type, &pending->version, &row);
 
 	pending->upload = error ? 0 : row.upload;
 	return error == -ENOENT || error == -EBADMSG ? 0 : error;

@@ -37,9 +37,9 @@ static int apply_change(MDB_txn *txn, struct rows_job *job, struct row_change *c
 	switch (change->kind) {
 	case ROW_PUT_VERSION:
 		error = take_change(txn, job);
-		return error ? error : version_put(txn, job->rows, change, job->change);
+		return error ? error : versions_put(txn, job->rows, change, job->change);
 	case ROW_DELETE_VERSION:
-		return version_delete(txn, job->rows, &change->version);
+		return versions_delete(txn, job->rows, &change->version);
 	case ROW_PUT_ROUTE:
 		error = take_change(txn, job);
 		return error ? error : route_put(txn, job->rows, change, job->change);

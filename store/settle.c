@@ -307,7 +307,7 @@ static int judge(struct store *store, const struct pending *pending, enum settle
 		*ret_how = SETTLE_DROP;
 	if (pending->kind == PENDING_UNREADABLE || !pending->sealed)
 		return 0;
-	error = version_find(&store->rows, pending->type, &pending->version, &row);
+	error = versions_find(&store->rows, pending->type, &pending->version, &row);
 	if (error == -ENOENT)
 		return 0;
 	if (error && error != -EBADMSG)

@@ -14,13 +14,13 @@
  */
 
 /* versions.c. `change` is the transaction's change number. */
-int version_put(MDB_txn *txn, const struct env *rows, struct row_change *put, uint64_t change);
-int version_delete(MDB_txn *txn, const struct env *rows, const struct version_row *row);
+int versions_put(MDB_txn *txn, const struct env *rows, struct row_change *put, uint64_t change);
+int versions_delete(MDB_txn *txn, const struct env *rows, const struct version_row *row);
 
 /*
  * Reads one version row by itself. Returns -ENOENT, -EBADMSG (there, but unreadable), -EIO.
  */
-int version_find(struct env *rows, const char *type, const struct digest *version,
+int versions_find(struct env *rows, const char *type, const struct digest *version,
 		 struct version_row *ret_row);
 
 /* routes.c */

@@ -120,7 +120,7 @@ static int merge(MDB_txn *txn, MDB_dbi table, MDB_val *key, struct version_row *
 	return 0;
 }
 
-int version_put(MDB_txn *txn, const struct env *rows, struct row_change *put, uint64_t change)
+int versions_put(MDB_txn *txn, const struct env *rows, struct row_change *put, uint64_t change)
 {
 	MDB_dbi table = rows->tables[ROWS_VERSIONS];
 	struct version_row version;
@@ -143,7 +143,7 @@ int version_put(MDB_txn *txn, const struct env *rows, struct row_change *put, ui
 	return env_error(mdb_put(txn, table, &key, &value, 0));
 }
 
-int version_delete(MDB_txn *txn, const struct env *rows, const struct version_row *row)
+int versions_delete(MDB_txn *txn, const struct env *rows, const struct version_row *row)
 {
 	uint8_t bytes[KEY_ROOM];
 	MDB_val key = {.mv_data = bytes};
@@ -152,7 +152,7 @@ int version_delete(MDB_txn *txn, const struct env *rows, const struct version_ro
 	return env_error(mdb_del(txn, rows->tables[ROWS_VERSIONS], &key, NULL));
 }
 
-int version_find(struct env *rows, const char *type, const struct digest *version,
+int versions_find(struct env *rows, const char *type, const struct digest *version,
 		 struct version_row *ret_row)
 {
 	uint8_t key[KEY_ROOM], copy[VERSION_ROOM];

@@ -226,13 +226,13 @@ Test(rows, a_damaged_version_row_is_named_and_repaired_by_the_next_deploy)
 	cr_assert_eq(seen.good, 0);
 	cr_assert_str_eq(seen.type, "order");
 	cr_assert(digest_equal(&seen.version, &first));
-	cr_assert_eq(version_find(&fixture.store->rows, "order", &first, &row), -EBADMSG);
+	cr_assert_eq(versions_find(&fixture.store->rows, "order", &first, &row), -EBADMSG);
 
 	put = fixture_put_version("order", &first, 43);
 	put.version.first_ns = 5;
 	fixture_commit(fixture.store, &put);
 	cr_assert(put.existed);
-	cr_assert_eq(version_find(&fixture.store->rows, "order", &first, &row), 0);
+	cr_assert_eq(versions_find(&fixture.store->rows, "order", &first, &row), 0);
 	cr_assert_eq(row.upload, 0, "nobody knows whose references it holds");
 	cr_assert_eq(row.first_ns, 5);
 	fixture_close(&fixture);
