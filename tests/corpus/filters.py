@@ -20,7 +20,7 @@ def make(corpus):
     tar = build.tar_pax(entries)
     accepted(corpus, entries, tar)
     on_other_formats(corpus)
-    nested(corpus, tar)
+    nested(corpus, build.tar_pax(package()))
     foreign_filters(corpus, build.tar_pax(package()))
     windows(corpus)
 

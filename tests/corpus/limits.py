@@ -29,7 +29,7 @@ def make(corpus):
 
 def bombs(corpus):
     """5 GiB of zeros as one member; the filter's stream is one piece, repeated."""
-    piece, size = 128 * MEBIBYTE, 5 << 30
+    piece, size = 16 * MEBIBYTE, 5 << 30
     head = build.tar_pax(package(), end=b"") + tar_header(b"zeros", b"0", size)
     packers = {"gz": gz, "zst": lambda data: zst(data, "-1"), "bz2": bz2.compress, "xz": xz,
                "lz4": lz4}
@@ -44,7 +44,7 @@ def bombs(corpus):
     # Nothing of this is in a member: it is what a reader skips that never ends.
     zeros = gz(bytes(piece))
     sound = gz(build.tar_pax(package()))
-    corpus.refuse("bomb-behind-the-end.tar.gz", [sound, *[zeros] * 40],
+    corpus.refuse("bomb-behind-the-end.tar.gz", [sound, *[zeros] * 320],
                   ["inflated_too_large", "archive_corrupt"], INFLATED)
     corpus.refuse("bomb-of-empty-members.tar.gz",
                   [gz(head), *[gz(b"") * 1000] * 100, gz(b"x")],
