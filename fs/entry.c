@@ -191,6 +191,7 @@ static int describe_fixed(struct fs *fs, const struct node *node, struct stat *r
 {
 	uint64_t inode = inode_of_fixed(node->fixed);
 	struct engine *engine = fs->engine;
+	int64_t changed_ns;
 
 	switch (node->fixed) {
 	case FIXED_ROOT:
@@ -206,7 +207,9 @@ static int describe_fixed(struct fs *fs, const struct node *node, struct stat *r
 	case FIXED_ARCHIVES:
 	case FIXED_INDEXES:
 	case FIXED_ROUTES:
-		attr_directory(fs, ret_attr, inode, catalog_changed_ns(engine->catalog));
+		changed_ns = catalog_changed_ns(engine->catalog);
+		attr_directory(fs, ret_attr, inode,
+			       changed_ns ? changed_ns : engine->mounted_ns);
 		return 0;
 	case FIXED_QUARANTINE:
 		attr_directory(fs, ret_attr, inode, quarantine_changed_ns(engine));
