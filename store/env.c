@@ -6,6 +6,7 @@
  */
 #include "store/env.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -97,6 +98,33 @@ static int open_tables(struct env *env, enum env_mode mode)
 	return mdb_txn_commit(txn);
 }
 
+/*
+ * LMDB 0.9.24 keeps a second descriptor of its data file without O_CLOEXEC, and gives no access to
+ * it. What the daemon spawns must not inherit a way to write into the state.
+ */
+static int close_on_exec(MDB_env *lmdb)
+{
+	struct stat data, other;
+	struct dirent *entry;
+	mdb_filehandle_t fd;
+	DIR *fds;
+
+	if (mdb_env_get_fd(lmdb, &fd) || fstat(fd, &data) < 0)
+		return EIO;
+	fds = opendir("/proc/self/fd");
+	if (!fds)
+		return errno;
+	while ((entry = readdir(fds))) {
+		int number = atoi(entry->d_name);
+
+		if (entry->d_name[0] != '.' && fstat(number, &other) == 0 &&
+		    other.st_dev == data.st_dev && other.st_ino == data.st_ino)
+			fcntl(number, F_SETFD, FD_CLOEXEC);
+	}
+	closedir(fds);
+	return 0;
+}
+
 static int open_lmdb(struct env *env, const char *path, enum env_mode mode)
 {
 	unsigned int flags = MDB_NOTLS;
@@ -115,6 +143,8 @@ static int open_lmdb(struct env *env, const char *path, enum env_mode mode)
 		code = mdb_env_set_maxreaders(env->lmdb, READERS_MAX);
 	if (!code)
 		code = mdb_env_open(env->lmdb, path, flags, 0600);
+	if (!code)
+		code = close_on_exec(env->lmdb);
 	if (!code && mode == ENV_WRITE)
 		code = mdb_reader_check(env->lmdb, &dead);
 	return code;

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Group commit: fewer transactions than changes, and each caller has a result of its own. */
+#include "tests/store/fixture.h"
+
+#include <pthread.h>
+
+#include "store/private.h"
+
+#define THREADS 8
+#define ROUNDS  40
+
+struct gate_job {
+	struct writer_job job;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool running, open;
+};
+
+static int wait_at_gate(MDB_txn *txn, struct writer_job *job)
+{
+	struct gate_job *gate = (struct gate_job *)job;
+
+	(void)txn;
+	pthread_mutex_lock(&gate->lock);
+	gate->running = true;
+	pthread_cond_broadcast(&gate->changed);
+	while (!gate->open)
+		pthread_cond_wait(&gate->changed, &gate->lock);
+	pthread_mutex_unlock(&gate->lock);
+	return 0;
+}
+
+/* Holds the writer up inside a transaction until gate_open. */
+static void gate_shut(struct gate_job *gate, struct writer *writer)
+{
+	*gate = (struct gate_job){.job = {.apply = wait_at_gate, .reserved = true},
+				  .lock = PTHREAD_MUTEX_INITIALIZER,
+				  .changed = PTHREAD_COND_INITIALIZER};
+	writer_submit(writer, &gate->job);
+	pthread_mutex_lock(&gate->lock);
+	while (!gate->running)
+		pthread_cond_wait(&gate->changed, &gate->lock);
+	pthread_mutex_unlock(&gate->lock);
+}
+
+static void gate_open(struct gate_job *gate, struct writer *writer)
+{
+	pthread_mutex_lock(&gate->lock);
+	gate->open = true;
+	pthread_cond_broadcast(&gate->changed);
+	pthread_mutex_unlock(&gate->lock);
+	cr_assert_eq(writer_wait(writer, &gate->job), 0);
+}
+
+struct put_job {
+	struct writer_job job;
+	MDB_dbi table;
+	uint8_t key;
+	int error;
+	unsigned int committed;
+};
+
+static int put(MDB_txn *txn, struct writer_job *base)
+{
+	struct put_job *job = (struct put_job *)base;
+	MDB_val key = {.mv_size = 1, .mv_data = &job->key}, value = key;
+	int error = env_error(mdb_put(txn, job->table, &key, &value, 0));
+
+	return error ? error : job->error;
+}
+
+static void count_committed(struct writer_job *base)
+{
+	((struct put_job *)base)->committed++;
+}
+
+static bool has(struct env *env, MDB_dbi table, uint8_t key)
+{
+	MDB_txn *txn;
+	MDB_val value;
+	int error;
+
+	cr_assert_eq(env_read_begin(env, &txn), 0);
+	error = env_get(txn, table, &key, 1, &value);
+	env_read_end(env, txn);
+	return error == 0;
+}
+
+Test(writer, waiting_jobs_share_a_transaction_but_not_a_result)
+{
+	struct put_job jobs[3];
+	uint64_t submitted, before, after;
+	struct gate_job gate;
+	struct fixture fixture;
+	struct writer *writer;
+	MDB_dbi table;
+
+	fixture_open(&fixture);
+	writer = &fixture.store->rows_writer;
+	table = fixture.store->rows.tables[ROWS_META];
+	gate_shut(&gate, writer);
+	for (uint8_t i = 0; i < 3; i++) {
+		jobs[i] = (struct put_job){
+			.job = {.apply = put, .committed = count_committed, .reserved = true},
+			.table = table,
+			.key = i,
+			.error = i == 1 ? -EINVAL : 0,
+		};
+		writer_submit(writer, &jobs[i].job);
+	}
+	writer_statistics(writer, &submitted, &before);
+	gate_open(&gate, writer);
+	cr_assert_eq(writer_wait(writer, &jobs[0].job), 0);
+	cr_assert_eq(writer_wait(writer, &jobs[1].job), -EINVAL);
+	cr_assert_eq(writer_wait(writer, &jobs[2].job), 0);
+	writer_statistics(writer, &submitted, &after);
+	cr_assert_eq(after - before, 2, "the gate's, and one for the three");
+	cr_assert_eq(jobs[0].committed, 1);
+	cr_assert_eq(jobs[1].committed, 0);
+	cr_assert_eq(jobs[2].committed, 1);
+	cr_assert(has(&fixture.store->rows, table, 0));
+	cr_assert_not(has(&fixture.store->rows, table, 1));
+	cr_assert(has(&fixture.store->rows, table, 2));
+	fixture_close(&fixture);
+}
+
+Test(writer, a_job_that_fails_alone_leaves_nothing)
+{
+	struct fixture fixture;
+	struct put_job job = {.job = {.apply = put, .reserved = true}, .key = 9, .error = -EINVAL};
+
+	fixture_open(&fixture);
+	job.table = fixture.store->rows.tables[ROWS_META];
+	cr_assert_eq(writer_run(&fixture.store->rows_writer, &job.job), -EINVAL);
+	cr_assert_not(has(&fixture.store->rows, job.table, 9));
+	fixture_close(&fixture);
+}
+
+struct committer {
+	pthread_t thread;
+	struct store *store;
+	unsigned int number;
+};
+
+static void *commit_many(void *argument)
+{
+	struct committer *committer = argument;
+
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		struct digest version = {.bytes = {(uint8_t)committer->number, (uint8_t)i}};
+		struct row_change change = fixture_put_version("t", &version, 1);
+
+		if (rows_commit(committer->store, &change, 1, NULL))
+			return committer;
+	}
+	return NULL;
+}
+
+static int count_row(void *context, const char *type, const struct digest *version,
+		     const struct version_row *row, const struct reason *why)
+{
+	(void)type;
+	(void)version;
+	(void)row;
+	(void)why;
+	++*(unsigned int *)context;
+	return 0;
+}
+
+Test(writer, many_threads_commit_at_once)
+{
+	struct committer committers[THREADS];
+	uint64_t changes, commits;
+	unsigned int rows = 0;
+	struct gate_job gate;
+	struct fixture fixture;
+	void *failed;
+
+	fixture_open(&fixture);
+	gate_shut(&gate, &fixture.store->rows_writer);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		committers[i] = (struct committer){.store = fixture.store, .number = i};
+		cr_assert_eq(pthread_create(&committers[i].thread, NULL, commit_many,
+					    &committers[i]), 0);
+	}
+	/* All of them wait for the gate by now or soon; the first round shares one transaction. */
+	do
+		rows_statistics(fixture.store, &changes, &commits);
+	while (changes < 1 + THREADS);
+	gate_open(&gate, &fixture.store->rows_writer);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		cr_assert_eq(pthread_join(committers[i].thread, &failed), 0);
+		cr_assert_null(failed);
+	}
+	rows_statistics(fixture.store, &changes, &commits);
+	cr_assert_eq(changes, 1 + THREADS * ROUNDS);
+	cr_assert_lt(commits, changes);
+	cr_assert_eq(rows_each_version(fixture.store, count_row, &rows), 0);
+	cr_assert_eq(rows, THREADS * ROUNDS);
+	fixture_close(&fixture);
+}
