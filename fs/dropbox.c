@@ -322,8 +322,8 @@ int dropbox_write(struct call *call)
 	uint64_t offset = (uint64_t)call->offset;
 	int r;
 
-	if (handle->kind != HANDLE_SPOOL || !handle->is_writer)
-		return handle->kind == HANDLE_NOTHING ? -EPERM : -EBADF;
+	if (!handle->is_writer)
+		return -EBADF;
 	r = spool_turn_begin(call, spool);
 	if (r != 0)
 		return r;

@@ -291,7 +291,7 @@ static uint64_t inode_in_version(const struct digest *version, enum node_kind ki
 
 	for (size_t i = 0; i < sizeof(seed); i++)
 		seed = seed << 8 | version->bytes[i];
-	return seemly(mix(seed ^ mix(node_of_entry(0, entry) + (uint64_t)kind)));
+	return seemly(mix(seed ^ mix((uint64_t)kind << KIND_SHIFT | entry)));
 }
 
 uint64_t inode_of_entry(const struct digest *version, uint32_t entry)

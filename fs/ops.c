@@ -266,9 +266,10 @@ static void op_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset
 static void op_write(fuse_req_t request, fuse_ino_t id, const char *data, size_t size, off_t offset,
 		     struct fuse_file_info *file)
 {
+	bool is_spool = handle_of(file)->kind == HANDLE_SPOOL;
 	struct call call;
 
-	call_init(&call, request, dropbox_write, id, NULL);
+	call_init(&call, request, is_spool ? dropbox_write : routes_write, id, NULL);
 	call.file = *file;
 	call.data = data;
 	call.size = size;

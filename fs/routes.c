@@ -210,6 +210,17 @@ int routes_open(struct call *call)
 	return 0;
 }
 
+int routes_write(struct call *call)
+{
+	struct staged staged;
+	struct node node;
+
+	node_resolve(call->fs->nodes, call->node, &node);
+	if (links_get(call->fs->links, node.name, &staged) == 0 && !staged.is_link)
+		links_remove(call->fs->links, node.name);
+	return -EPERM;
+}
+
 /* A staged link gets a type's name: that is the re-route. */
 static int rename_to_type(struct call *call, const struct staged *staged)
 {

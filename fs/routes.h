@@ -25,6 +25,7 @@ int routes_rename(struct call *call);
 int routes_unlink(struct call *call);
 int routes_setattr(struct call *call); /* `node` is the link */
 int routes_open(struct call *call);    /* `node` is the empty file */
+int routes_write(struct call *call);   /* refuses, and takes the file away: it will be no link */
 
 /*
  * SYMLINK in a version's own directory: what a plain `ln -sf TARGET routes/TYPE` asks for, because it
