@@ -170,6 +170,12 @@ static struct version_row version_row_of(const struct commit *commit)
 		.signature_bytes = admitted->signature_length,
 	};
 
+	if (commit->existing) {
+		/* Its references are held already: the signature, too, stays the first deploy's. */
+		row.has_signature = commit->existing->has_signature;
+		row.signature = commit->existing->signature;
+		row.signature_bytes = commit->existing->signature_bytes;
+	}
 	/* A later stage does not take away that it came in through deploy/ once. */
 	if (commit->existing && commit->box == BOX_STAGE)
 		row.deployed = atomic_load(&commit->existing->deployed);
@@ -293,6 +299,21 @@ static void publish(struct commit *commit, struct version *fresh, const struct v
 	}
 }
 
+/*
+ * A new version takes the upload's references over. One that was there holds its own; when this deploy
+ * repaired it, what had been lost and came back with the upload is its own as well.
+ */
+static void settle_upload(struct prepared *prepared, bool existed, bool is_repair)
+{
+	if (!existed)
+		upload_adopt(prepared->upload);
+	else if (is_repair)
+		upload_return(prepared->upload);
+	else
+		upload_abort(prepared->upload);
+	prepared->upload = NULL;
+}
+
 static int commit_locked(struct commit *commit, struct reason *reason)
 {
 	struct prepared *prepared = commit->prepared;
@@ -301,6 +322,7 @@ static int commit_locked(struct commit *commit, struct reason *reason)
 	struct row_change changes[4];
 	struct digest routed;
 	struct version *fresh;
+	bool is_repair;
 	int error;
 
 	commit->existing = catalog_find(engine->catalog, admitted->manifest.type,
@@ -309,16 +331,13 @@ static int commit_locked(struct commit *commit, struct reason *reason)
 		commit->box == BOX_DEPLOY &&
 		(catalog_route(engine->catalog, admitted->manifest.type, &routed) != 0 ||
 		 !digest_equal(&routed, &admitted->version));
+	is_repair = !commit->existing || atomic_load(&commit->existing->is_damaged);
 	error = write_rows(commit, changes, reason);
 	if (!error) {
 		/* The store says what became of the row: an earlier deploy's first_ns stays. */
 		fresh = commit->existing ? NULL : deploy_version(prepared, &changes[0].version);
 		publish(commit, fresh, &changes[0].version);
-		if (changes[0].existed)
-			upload_return(prepared->upload);
-		else
-			upload_adopt(prepared->upload);
-		prepared->upload = NULL;
+		settle_upload(prepared, changes[0].existed, is_repair);
 	}
 	version_put(commit->existing);
 	return error;

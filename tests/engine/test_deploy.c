@@ -51,6 +51,7 @@ Test(deploy, persists_routes_and_survives_the_remount)
 {
 	struct fixture fixture;
 	struct digest first, second;
+	struct version *held;
 
 	fixture_open(&fixture);
 	first = fixture_deploy(&fixture, BOX_DEPLOY, "order", "1", "one");
@@ -59,7 +60,9 @@ Test(deploy, persists_routes_and_survives_the_remount)
 	assert_routed(&fixture, "order", &second);
 	fixture_remount(&fixture);
 	assert_routed(&fixture, "order", &second);
-	version_put(catalog_find(fixture.engine->catalog, "order", &first));
+	held = catalog_find(fixture.engine->catalog, "order", &first);
+	cr_assert_not_null(held);
+	version_put(held);
 	assert_clean(&fixture);
 	fixture_close(&fixture);
 }
@@ -195,6 +198,30 @@ Test(deploy, a_signature_is_kept_out_of_the_version_and_freed_with_it)
 			     0, "%s", reason.message);
 		cr_assert_eq(count_contents(&fixture), before);
 	}
+	assert_clean(&fixture);
+	fixture_close(&fixture);
+}
+
+Test(deploy, the_signature_of_the_first_deploy_stays_and_no_other_is_kept)
+{
+	struct fixture fixture;
+	struct reason reason = {0};
+	struct version_list list;
+
+	fixture_open(&fixture);
+	for (int round = 0; round < 4; round++) {
+		int file = fixture_archive_open(round < 2 ? "first" : "second", "1");
+
+		if (round % 2 == (round < 2))
+			fixture_tar_entry(file, "manifest.sig", "signed", 6, 0644);
+		fixture_archive_end(file);
+		cr_assert_eq(fixture_deploy_file(&fixture, file, BOX_DEPLOY, "x", &reason), 0);
+	}
+	cr_assert_eq(catalog_list_versions(fixture.engine->catalog, NULL, &list), 0);
+	cr_assert_eq(list.count, 2);
+	cr_assert_not(list.versions[0]->has_signature);
+	cr_assert(list.versions[1]->has_signature);
+	catalog_list_free(&list);
 	assert_clean(&fixture);
 	fixture_close(&fixture);
 }
