@@ -112,14 +112,16 @@ class Corpus:
         with open(self.outdir / name, "wb") as out:
             out.writelines(pieces)
 
-    def refuse(self, name, data, code, options=None):
-        """data: bytes or pieces of bytes. code: the receipt's, or a short list of equals."""
+    def refuse(self, name, data, code, options=None, by_memory_limit=False):
+        """data: bytes or pieces of bytes. code: the receipt's, or a short list of equals.
+        by_memory_limit: only the limit of the decoder's address space refuses it."""
         codes = [code] if isinstance(code, str) else list(code)
         errnos = sorted({ERRNO_OF[each] for each in codes})
         self.write(f"refuse/{name}", data)
         self.expected[f"refuse/{name}"] = {
             "code": codes if len(codes) > 1 else codes[0],
             "errno": errnos if len(errnos) > 1 else errnos[0],
+            **({"by_memory_limit": True} if by_memory_limit else {}),
             **({"options": options} if options else {})}
 
     def refuse_in_formats(self, name, entries, code, formats=None):

@@ -326,7 +326,8 @@ def other_methods(corpus):
             (14, b"\x09\x14\x05\0\x5d\xff\xff\xff\xff" + lzma_of_a_zip(text)[9:]),
             (93, filters.zst_frame(text, 0xb0)), (95, filters.xz_with_dictionary(text, 40)))]
     for name, data in zip(("lzma", "zstd", "xz"), huge):
-        corpus.refuse(f"method-{name}-dictionary-of-4-gibibytes.zip", data, UNKNOWN)
+        corpus.refuse(f"method-{name}-dictionary-of-4-gibibytes.zip", data, UNKNOWN,
+                      by_memory_limit=True)
 
 
 def kinds(corpus):
