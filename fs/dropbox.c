@@ -131,7 +131,7 @@ static int make_handle(struct call *call, struct spool *spool)
 static int reply_open(struct call *call)
 {
 	if (fuse_reply_open(call->request, &call->file) < 0)
-		handle_free(call->fs, handle_of(&call->file));
+		handle_put(call->fs, handle_of(&call->file));
 	return 0;
 }
 
@@ -232,14 +232,14 @@ static int reply_entry(struct call *call, enum box box, bool is_open)
 		r = -ENOMEM;
 	if (r < 0) {
 		if (is_open)
-			handle_free(call->fs, handle_of(&call->file));
+			handle_put(call->fs, handle_of(&call->file));
 		return r;
 	}
 	if (!is_open) {
 		call_reply_entry(call, &entry);
 	} else if (fuse_reply_create(call->request, &entry, &call->file) < 0) {
 		node_forget(call->fs->nodes, entry.ino, 1);
-		handle_free(call->fs, handle_of(&call->file));
+		handle_put(call->fs, handle_of(&call->file));
 	}
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/log.h"
 #include "engine/verify.h"
@@ -24,7 +25,7 @@ static int reply_open(struct call *call, struct handle *handle)
 {
 	call->file.fh = (uintptr_t)handle;
 	if (fuse_reply_open(call->request, &call->file) < 0)
-		handle_free(call->fs, handle);
+		handle_put(call->fs, handle);
 	return 0;
 }
 
@@ -180,16 +181,29 @@ static int read_content(struct call *call, const struct handle *handle)
 	return r;
 }
 
-static int read_text(struct call *call, const struct handle *handle)
+/*
+ * Answers with a copy: once the kernel has the answer, the file may be closed, and the handle with
+ * its text freed in another thread, while writev(2) has not returned here yet.
+ */
+/* The reader may close as soon as it is answered, before the answer is done here. */
+static int read_text(struct call *call, struct handle *handle)
 {
 	uint64_t offset = (uint64_t)call->offset;
 	size_t length = call->size;
+	char *copy = NULL;
 
 	if (offset >= handle->size)
 		length = 0;
 	else if (length > handle->size - offset)
 		length = (size_t)(handle->size - offset);
-	fuse_reply_buf(call->request, length ? handle->text + offset : NULL, length);
+	if (length > 0) {
+		copy = malloc(length);
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, handle->text + offset, length);
+	}
+	fuse_reply_buf(call->request, copy, length);
+	free(copy);
 	return 0;
 }
 

@@ -30,6 +30,7 @@ struct handle *handle_new(struct fs *fs, enum handle_kind kind)
 
 	if (!handle)
 		return NULL;
+	atomic_init(&handle->references, 1);
 	handle->kind = kind;
 	pthread_mutex_init(&handle->lock, NULL);
 	pthread_mutex_lock(&handles->lock);
@@ -41,10 +42,18 @@ struct handle *handle_new(struct fs *fs, enum handle_kind kind)
 	return handle;
 }
 
-void handle_free(struct fs *fs, struct handle *handle)
+struct handle *handle_get(struct handle *handle)
+{
+	atomic_fetch_add(&handle->references, 1);
+	return handle;
+}
+
+void handle_put(struct fs *fs, struct handle *handle)
 {
 	struct handles *handles = fs->handles;
 
+	if (atomic_fetch_sub(&handle->references, 1) > 1)
+		return;
 	pthread_mutex_lock(&handles->lock);
 	if (handle->previous)
 		handle->previous->next = handle->next;
@@ -67,7 +76,7 @@ void handles_free(struct fs *fs, struct handles *handles)
 	if (!handles)
 		return;
 	while (handles->first)
-		handle_free(fs, handles->first);
+		handle_put(fs, handles->first);
 	pthread_mutex_destroy(&handles->lock);
 	free(handles);
 }

@@ -24,6 +24,7 @@ struct spool;
 
 struct handle {
 	struct handle *previous, *next;
+	atomic_uint references;
 	enum handle_kind kind;
 	pthread_mutex_t lock; /* `listing` */
 	struct listing listing;
@@ -46,8 +47,11 @@ void handles_free(struct fs *fs, struct handles *handles);
 /* Makes one, listed. Returns NULL without memory. */
 struct handle *handle_new(struct fs *fs, enum handle_kind kind);
 
-/* Unlists and frees one, with what it holds. */
-void handle_free(struct fs *fs, struct handle *handle);
+/* Takes one more reference: for who still reads from it when its request is answered. */
+struct handle *handle_get(struct handle *handle);
+
+/* Gives a reference back, as RELEASE does; with the last one the handle goes, with what it holds. */
+void handle_put(struct fs *fs, struct handle *handle);
 
 static inline struct handle *handle_of(const struct fuse_file_info *file)
 {

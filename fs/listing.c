@@ -269,6 +269,6 @@ int listing_open(struct call *call)
 	if (r < 0)
 		return r;
 	if (fuse_reply_open(call->request, &call->file) < 0)
-		handle_free(call->fs, handle_of(&call->file));
+		handle_put(call->fs, handle_of(&call->file));
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/permit.h"
 #include "fs/attr.h"
 #include "fs/entry.h"
 #include "fs/package.h"
@@ -106,4 +107,13 @@ int lookup_readlink(struct call *call)
 	if (node.kind == NODE_NAMED && node.place == PLACE_ROUTES)
 		return routes_readlink(call, node.name);
 	return node.kind == NODE_INVALID ? -ESTALE : -EINVAL;
+}
+
+int lookup_setattr(struct call *call)
+{
+	struct reason reason = {0};
+	int r = permit_deploy(call->fs->engine, &call->caller, "change the attributes of",
+			      "a directory", &reason);
+
+	return r < 0 ? -EPERM : lookup_attr(call);
 }

@@ -104,11 +104,9 @@ static void op_setattr(fuse_req_t request, fuse_ino_t id, struct stat *attr, int
 		fuse_reply_err(request, node.kind == NODE_INVALID ? ESTALE : EROFS);
 		return;
 	}
-	if (node.kind != NODE_NAMED) {
-		fuse_reply_err(request, EPERM);
-		return;
-	}
 	call_init(&call, request, is_box(&node) ? dropbox_setattr : routes_setattr, id, NULL);
+	if (node.kind == NODE_FIXED)
+		call.run = lookup_setattr;
 	call.attr = *attr;
 	call.flags = (unsigned)to_set;
 	call.has_file = file && file->fh;
@@ -306,7 +304,7 @@ static void op_release(fuse_req_t request, fuse_ino_t id, struct fuse_file_info 
 	(void)id;
 	if (handle->kind == HANDLE_SPOOL)
 		dropbox_release(fs, handle);
-	handle_free(fs, handle);
+	handle_put(fs, handle);
 	fuse_reply_err(request, 0);
 }
 
@@ -346,7 +344,7 @@ static void op_readdirplus(fuse_req_t request, fuse_ino_t id, size_t size, off_t
 static void op_releasedir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *file)
 {
 	(void)id;
-	handle_free(fuse_req_userdata(request), handle_of(file));
+	handle_put(fuse_req_userdata(request), handle_of(file));
 	fuse_reply_err(request, 0);
 }
 

@@ -158,14 +158,14 @@ static int reply_created(struct call *call)
 		return -ENOMEM;
 	r = describe_new(call, &entry);
 	if (r < 0) {
-		handle_free(call->fs, handle);
+		handle_put(call->fs, handle);
 		return r;
 	}
 	call->file.fh = (uintptr_t)handle;
 	call->file.direct_io = 1;
 	if (fuse_reply_create(call->request, &entry, &call->file) < 0) {
 		node_forget(call->fs->nodes, entry.ino, 1);
-		handle_free(call->fs, handle);
+		handle_put(call->fs, handle);
 	}
 	return 0;
 }
@@ -206,7 +206,7 @@ int routes_open(struct call *call)
 	call->file.fh = (uintptr_t)handle;
 	call->file.direct_io = 1;
 	if (fuse_reply_open(call->request, &call->file) < 0)
-		handle_free(call->fs, handle);
+		handle_put(call->fs, handle);
 	return 0;
 }
 
