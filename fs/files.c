@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/log.h"
 #include "engine/verify.h"
@@ -181,29 +180,19 @@ static int read_content(struct call *call, const struct handle *handle)
 	return r;
 }
 
-/*
- * Answers with a copy: once the kernel has the answer, the file may be closed, and the handle with
- * its text freed in another thread, while writev(2) has not returned here yet.
- */
-/* The reader may close as soon as it is answered, before the answer is done here. */
+/* The reader may close as soon as the kernel has the answer, before writev(2) has returned here. */
 static int read_text(struct call *call, struct handle *handle)
 {
 	uint64_t offset = (uint64_t)call->offset;
 	size_t length = call->size;
-	char *copy = NULL;
 
 	if (offset >= handle->size)
 		length = 0;
 	else if (length > handle->size - offset)
 		length = (size_t)(handle->size - offset);
-	if (length > 0) {
-		copy = malloc(length);
-		if (!copy)
-			return -ENOMEM;
-		memcpy(copy, handle->text + offset, length);
-	}
-	fuse_reply_buf(call->request, copy, length);
-	free(copy);
+	handle_get(handle);
+	fuse_reply_buf(call->request, length ? handle->text + offset : NULL, length);
+	handle_put(call->fs, handle);
 	return 0;
 }
 
@@ -223,7 +212,7 @@ static int read_log(struct call *call)
 
 int files_read(struct call *call)
 {
-	const struct handle *handle = handle_of(&call->file);
+	struct handle *handle = handle_of(&call->file);
 
 	switch (handle->kind) {
 	case HANDLE_CONTENT:
