@@ -79,8 +79,8 @@ static int get_object(const json_t *object, const char *key, const json_t **ret_
 
 static int read_type(const json_t *object, struct manifest *manifest, struct reason *reason)
 {
-	const char *module;
-	size_t length;
+	const char *module = NULL;
+	size_t length = 0;
 	int result = get_string(object, "entry_module", &module, &length, reason);
 
 	if (result < 0)
