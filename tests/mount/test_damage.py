@@ -156,10 +156,10 @@ class LargeFiles(Damage):
         self.m.umount()
         self.damage_file()
         self.m.start()
-        with open(self.m.package("demo", version) / "large", "rb", buffering=0) as f:
-            with self.assertRaises(OSError) as caught:
+        with self.assertRaises(OSError) as caught:
+            with open(self.m.package("demo", version) / "large", "rb", buffering=0) as f:
                 os.pread(f.fileno(), 100, 0)
-            self.assertEqual(caught.exception.errno, errno.EIO)
+        self.assertEqual(caught.exception.errno, errno.EIO)
         self.assertEqual((self.m.package("demo", version) / "small").read_bytes(), b"s")
         self.assert_repaired(version, files)
 

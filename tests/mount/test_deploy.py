@@ -818,7 +818,7 @@ class Members(Boxes):
 
     def test_anybody_may_read(self):
         self.m.deploy(self.good, "x")
-        run("diff", "-r", self.m.package("demo", VERSION), self.m / "routes/demo/.",
+        run("diff", "-r", self.m.package("demo", VERSION), f"{self.m.path}/routes/demo/.",
             uid=self.USER, check=True)
         run("cat", self.deploy / "x", uid=self.USER, check=True)
 

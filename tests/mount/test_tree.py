@@ -57,7 +57,8 @@ class Reading(Tree):
         self.assertEqual((done.returncode, done.stdout), (0, ""))
 
     def test_through_the_route(self):
-        run("diff", "-r", "--no-dereference", self.original, self.m / "routes/demo/.", check=True)
+        run("diff", "-r", "--no-dereference", self.original,
+            f"{self.m.path}/routes/demo/.", check=True)
 
     def test_find(self):
         def listing(root):
