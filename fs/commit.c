@@ -140,16 +140,11 @@ static int close_kept(struct call *call, struct spool *spool)
 {
 	struct reason reason = {0};
 
-	if (!spool->is_kept || atomic_load(&spool->size) == 0 || is_prepared(spool))
+	if (!atomic_load(&spool->is_kept) || atomic_load(&spool->size) == 0 || is_prepared(spool))
 		return answer(call, 0);
 	if (!call->may_block)
 		return -EAGAIN;
 	return answer(call, prepare(call, spool, &reason) == -EINTR ? -EINTR : 0);
-}
-
-static bool is_dot_name(const struct spool *spool)
-{
-	return spool->name[0] == '.' || spool->name[0] == '\0';
 }
 
 int commit_flush(struct call *call)
@@ -162,7 +157,7 @@ int commit_flush(struct call *call)
 	r = spool_turn_begin(call, handle->spool);
 	if (r != 0)
 		return r;
-	if (is_dot_name(handle->spool))
+	if (handle->spool->is_dot)
 		return close_kept(call, handle->spool);
 	return close_plain(call, handle->spool);
 }
@@ -177,7 +172,7 @@ int commit_fsync(struct call *call)
 	r = spool_turn_begin(call, handle->spool);
 	if (r != 0)
 		return r;
-	if (is_dot_name(handle->spool) || atomic_load(&handle->spool->size) == 0)
+	if (handle->spool->is_dot || atomic_load(&handle->spool->size) == 0)
 		return answer(call, 0);
 	return close_plain(call, handle->spool);
 }

@@ -343,8 +343,7 @@ void dropbox_release(struct fs *fs, struct handle *handle)
 {
 	struct spool *spool = handle->spool;
 
-	if (handle->is_writer && handle->is_fresh && spool->name[0] && spool->name[0] != '.' &&
-	    atomic_load(&spool->size) == 0)
+	if (handle->is_writer && handle->is_fresh && !spool->is_dot && atomic_load(&spool->size) == 0)
 		commit_note_empty(fs, spool);
 }
 

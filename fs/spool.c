@@ -159,7 +159,8 @@ int spool_open(struct fs *fs, enum box box, const char *name, bool is_kept,
 	}
 	spool->box = box;
 	strncpy(spool->name, name, NODE_NAME_MAX);
-	spool->is_kept = is_kept;
+	spool->is_dot = is_kept;
+	atomic_init(&spool->is_kept, is_kept);
 	spool->references = 1 + is_kept;
 	spool->caller = *caller;
 	atomic_store(&spool->mode, mode & 0777);

@@ -21,8 +21,9 @@ struct spool {
 	struct spool *next; /* (lock) newest first */
 	struct fs *fs;
 	enum box box;
-	char name[NODE_NAME_MAX + 1]; /* (lock) */
-	bool is_kept;                 /* (lock) its name begins with a dot and is in the box */
+	bool is_dot;                  /* it was made under a dot name */
+	char name[NODE_NAME_MAX + 1]; /* (lock) of a dot name; a plain one never changes */
+	atomic_bool is_kept;          /* (lock) to change it: a dot name that is in the box */
 	unsigned references;          /* (lock) handles, calls, and the box for a kept one */
 	struct caller caller;
 	int fd;
