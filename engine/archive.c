@@ -37,7 +37,7 @@ struct job {
 	uint64_t entries, inflated;
 	bool may_be_sparse; /* tar: what libarchive leaves out is a hole */
 
-	struct walk *walk; /* tar and cpio */
+	struct walk *walk;    /* tar and cpio */
 	const uint8_t *first; /* its first piece, which was asked for before libarchive was */
 	size_t first_length;
 
@@ -52,7 +52,7 @@ static void copy_text(char *out, size_t size, const char *text)
 	size_t used = 0;
 
 	for (; text && text[used] && used + 1 < size; used++)
-		out[used] = text[used] >= 0x20 && text[used] < 0x7f ? text[used] : '?';
+		out[used] = (char)(text[used] >= 0x20 && text[used] < 0x7f ? text[used] : '?');
 	out[used] = '\0';
 }
 
@@ -121,8 +121,8 @@ static int begin_entry(struct job *job, const struct decoder_entry *entry)
 	if (!components_fit(entry->path, entry->path_length))
 		return refuse(job, entry, EINVAL, "name_invalid",
 			      "a name in the entry's path has more than 255 bytes");
-	if (link && (!entry->target || entry->target_length == 0 ||
-		     entry->target_length > WALK_NAME_MAX))
+	if (link &&
+	    (!entry->target || entry->target_length == 0 || entry->target_length > WALK_NAME_MAX))
 		return refuse(job, entry, EINVAL, "name_invalid",
 			      "the link's target is empty or has more than 4095 bytes");
 	return job->sink->entry(job->context, entry, job->reason);
@@ -338,7 +338,7 @@ static int decode_stream(struct job *job, int fd)
 {
 	struct codec *codec = NULL;
 	const uint8_t *head;
-	size_t length;
+	size_t length = 0;
 	bool tar = false;
 	int result = codec_open(fd, job->limits, &codec, job->reason);
 
@@ -363,8 +363,8 @@ static int decode_stream(struct job *job, int fd)
 	else
 		result = refuse_format(head, length, codec_name(codec), job->reason);
 	if (result == 0)
-		result = job->walk ? run_walk(job, tar)
-				   : codec_out_of_memory("headers", job->reason);
+		result =
+		    job->walk ? run_walk(job, tar) : codec_out_of_memory("headers", job->reason);
 	walk_close(job->walk);
 	codec_close(codec);
 	return result;
@@ -421,10 +421,10 @@ static int deliver_member(struct job *job, const struct zip_member *member)
 {
 	char path[WALK_NAME_MAX + 1], target[WALK_NAME_MAX + 1];
 	struct decoder_entry entry = {
-		.kind = member->kind,
-		.path = path,
-		.path_length = member->name_length,
-		.executable = member->executable,
+	    .kind = member->kind,
+	    .path = path,
+	    .path_length = member->name_length,
+	    .executable = member->executable,
 	};
 	int result = 0;
 
@@ -505,8 +505,10 @@ int archive_decode(int fd, const struct decoder_limits *limits, const struct dec
 {
 	struct reason unwanted = {0};
 	struct job job = {
-		.limits = limits, .sink = sink, .context = context,
-		.reason = reason ? reason : &unwanted,
+	    .limits = limits,
+	    .sink = sink,
+	    .context = context,
+	    .reason = reason ? reason : &unwanted,
 	};
 	uint8_t head[4];
 	ssize_t got = pread(fd, head, sizeof(head), 0);

@@ -27,12 +27,12 @@ struct codec {
 	size_t in_begin, in_end;
 	size_t out_begin, out_end;
 	const struct codec_filter *filter; /* NULL: none */
-	void *member;                      /* the state of the open member, NULL between two */
-	bool any_member;                   /* one was opened */
+	void *member;			   /* the state of the open member, NULL between two */
+	bool any_member;		   /* one was opened */
 	uint64_t memory_bytes;
 	uint64_t inflated_limit;
 	uint64_t inflated; /* so far */
-	bool finished;     /* nothing more will come out */
+	bool finished;	   /* nothing more will come out */
 	uint8_t in[IN_SIZE];
 	uint8_t out[OUT_SIZE];
 };

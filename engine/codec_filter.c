@@ -83,8 +83,11 @@ static void gzip_close(void *state)
 }
 
 static const struct codec_filter gzip = {
-	.name = "gzip", .magic = gzip_magic, .open = gzip_open, .step = gzip_step,
-	.close = gzip_close,
+    .name = "gzip",
+    .magic = gzip_magic,
+    .open = gzip_open,
+    .step = gzip_step,
+    .close = gzip_close,
 };
 
 /* bzip2 */
@@ -137,15 +140,21 @@ static void bzip2_close(void *state)
 }
 
 static const struct codec_filter bzip2 = {
-	.name = "bzip2", .magic = bzip2_magic, .open = bzip2_open, .step = bzip2_step,
-	.close = bzip2_close,
+    .name = "bzip2",
+    .magic = bzip2_magic,
+    .open = bzip2_open,
+    .step = bzip2_step,
+    .close = bzip2_close,
 };
 
 /* xz */
 
 static bool xz_magic(const uint8_t *bytes, size_t length)
 {
-	return length >= 6 && memcmp(bytes, "\xfd" "7zXZ\0", 6) == 0;
+	return length >= 6 && memcmp(bytes,
+				     "\xfd"
+				     "7zXZ\0",
+				     6) == 0;
 }
 
 static void *xz_open(uint64_t memory_bytes)
@@ -200,15 +209,20 @@ static void xz_close(void *state)
 }
 
 static const struct codec_filter xz = {
-	.name = "xz", .magic = xz_magic, .padding = 4, .open = xz_open, .step = xz_step,
-	.close = xz_close,
+    .name = "xz",
+    .magic = xz_magic,
+    .padding = 4,
+    .open = xz_open,
+    .step = xz_step,
+    .close = xz_close,
 };
 
 /* zstd */
 
 bool codec_is_skippable(const uint8_t *bytes, size_t length)
 {
-	return length >= 4 && (bytes[0] & 0xf0) == 0x50 && memcmp(bytes + 1, "\x2a\x4d\x18", 3) == 0;
+	return length >= 4 && (bytes[0] & 0xf0) == 0x50 &&
+	       memcmp(bytes + 1, "\x2a\x4d\x18", 3) == 0;
 }
 
 static bool zstd_magic(const uint8_t *bytes, size_t length)
@@ -265,8 +279,11 @@ static void zstd_close(void *state)
 }
 
 static const struct codec_filter zstd = {
-	.name = "zstd", .magic = zstd_magic, .open = zstd_open, .step = zstd_step,
-	.close = zstd_close,
+    .name = "zstd",
+    .magic = zstd_magic,
+    .open = zstd_open,
+    .step = zstd_step,
+    .close = zstd_close,
 };
 
 /* lz4 */
@@ -311,7 +328,11 @@ static void lz4_close(void *state)
 }
 
 static const struct codec_filter lz4 = {
-	.name = "lz4", .magic = lz4_magic, .open = lz4_open, .step = lz4_step, .close = lz4_close,
+    .name = "lz4",
+    .magic = lz4_magic,
+    .open = lz4_open,
+    .step = lz4_step,
+    .close = lz4_close,
 };
 
 const struct codec_filter *const codec_filters[] = {&gzip, &bzip2, &xz, &zstd, &lz4, NULL};

@@ -18,9 +18,9 @@ struct cpiowalk {
 	struct walk walk;
 	enum cpio_kind kind;
 	bool ended;
-	bool summing;      /* the body that passes has a sum to be compared */
-	uint64_t data;     /* what is left of it without padding */
-	uint32_t sum;      /* so far */
+	bool summing;	   /* the body that passes has a sum to be compared */
+	uint64_t data;	   /* what is left of it without padding */
+	uint32_t sum;	   /* so far */
 	uint32_t sum_said; /* by the header */
 	char name[WALK_NAME_MAX + 1];
 	size_t name_length;
@@ -222,7 +222,7 @@ static int cpiowalk_next(struct walk *walk, const uint8_t **ret_bytes, size_t *r
 			 struct reason *reason)
 {
 	struct cpiowalk *cpio = (struct cpiowalk *)walk;
-	struct cpio_header header;
+	struct cpio_header header = {0};
 	size_t length;
 	int result = 0;
 

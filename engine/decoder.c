@@ -37,7 +37,7 @@ static const char *chosen_program;
 
 struct child {
 	pid_t pid;
-	int pipe;         /* the reading end */
+	int pipe;	  /* the reading end */
 	unsigned silence; /* ms since the last byte */
 };
 
@@ -119,8 +119,8 @@ static int spawn(const char *program, char *const argv[], int spool, int pipe_en
 		if (error == 0)
 			error = prepare_signals(&attributes);
 		if (error == 0)
-			error = posix_spawn(ret_pid, program, &actions, &attributes, argv,
-					    environment);
+			error =
+			    posix_spawn(ret_pid, program, &actions, &attributes, argv, environment);
 		posix_spawnattr_destroy(&attributes);
 	}
 	posix_spawn_file_actions_destroy(&actions);
@@ -279,9 +279,10 @@ static int explain_death(int status, const struct decoder_limits *limits, struct
 				  "the decoder was killed: it used up its CPU time or the "
 				  "machine's memory");
 	if (signal_number == SIGSYS)
-		return reason_set(reason, EBADMSG, "archive_corrupt",
-				  "the decoder asked the kernel for what it may not do and was "
-				  "killed: the archive is hostile, or a library behaves in a new way");
+		return reason_set(
+		    reason, EBADMSG, "archive_corrupt",
+		    "the decoder asked the kernel for what it may not do and was "
+		    "killed: the archive is hostile, or a library behaves in a new way");
 	if (signal_number != 0)
 		return reason_set(reason, EBADMSG, "archive_corrupt",
 				  "the decoder crashed (%s) on this archive: it is damaged or "

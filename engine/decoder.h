@@ -18,11 +18,11 @@
 
 /* What one archive may cost. Every field is a hard limit; none may be 0. */
 struct decoder_limits {
-	uint64_t archive_bytes;  /* the size of the spool, as it was written */
+	uint64_t archive_bytes;	 /* the size of the spool, as it was written */
 	uint64_t inflated_bytes; /* what the filter delivers, and what the entries hold: each */
 	uint64_t entries;
-	unsigned cpu_seconds;    /* of the process */
-	uint64_t memory_bytes;   /* of its address space */
+	unsigned cpu_seconds;  /* of the process */
+	uint64_t memory_bytes; /* of its address space */
 };
 
 enum decoder_kind {

@@ -61,10 +61,10 @@ static int begin_frame(enum frame_type type, size_t length)
 static int write_entry(void *context, const struct decoder_entry *entry, struct reason *reason)
 {
 	struct frame_entry head = {
-		.kind = (uint32_t)entry->kind,
-		.executable = entry->executable,
-		.path_length = (uint32_t)entry->path_length,
-		.target_length = (uint32_t)entry->target_length,
+	    .kind = (uint32_t)entry->kind,
+	    .executable = entry->executable,
+	    .path_length = (uint32_t)entry->path_length,
+	    .target_length = (uint32_t)entry->target_length,
 	};
 
 	(void)context;
@@ -141,7 +141,9 @@ static int refuse_to_start(const char *step)
 int main(int argc, char **argv)
 {
 	static const struct decoder_sink sink = {
-		.entry = write_entry, .data = write_data, .end = write_end,
+	    .entry = write_entry,
+	    .data = write_data,
+	    .end = write_end,
 	};
 	struct decoder_limits limits = {0};
 	struct reason reason = {0};

@@ -54,11 +54,11 @@ struct frame_code {
 #define FRAME_CODES                                                                                \
 	{                                                                                          \
 		{"archive_corrupt", EBADMSG}, {"archive_empty", EBADMSG},                          \
-			{"archive_unsupported", EBADMSG}, {"archive_truncated", EBADMSG},          \
-			{"archive_encrypted", EBADMSG}, {"entry_unsafe", EINVAL},                  \
-			{"entry_unsupported", EINVAL}, {"name_invalid", EINVAL},                   \
-			{"inflated_too_large", EFBIG}, {"too_many_entries", EFBIG},                \
-			{"decoder_failed", EIO},                                                   \
+		    {"archive_unsupported", EBADMSG}, {"archive_truncated", EBADMSG},              \
+		    {"archive_encrypted", EBADMSG}, {"entry_unsafe", EINVAL},                      \
+		    {"entry_unsupported", EINVAL}, {"name_invalid", EINVAL},                       \
+		    {"inflated_too_large", EFBIG}, {"too_many_entries", EFBIG},                    \
+		    {"decoder_failed", EIO},                                                       \
 	}
 
 #define FRAME_DATA_MAX ((uint32_t)256 << 10)

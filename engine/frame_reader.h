@@ -19,10 +19,10 @@ struct frame_reader {
 	void *context;
 	uint64_t entries;  /* so far */
 	uint64_t inflated; /* bytes of data so far */
-	bool in_entry;     /* between FRAME_ENTRY and FRAME_END */
+	bool in_entry;	   /* between FRAME_ENTRY and FRAME_END */
 	bool may_have_data;
-	bool finished;     /* FRAME_DONE or FRAME_FAIL came */
-	size_t held;       /* bytes in `buffer` */
+	bool finished; /* FRAME_DONE or FRAME_FAIL came */
+	size_t held;   /* bytes in `buffer` */
 	uint8_t buffer[2 * FRAME_MAX];
 };
 

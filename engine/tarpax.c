@@ -146,7 +146,7 @@ static int take_record(struct tarpax *pax, const struct record *record, struct r
 	}
 	if (key_is(record, "path")) {
 		char ignored[WALK_NAME_MAX + 1];
-		size_t length;
+		size_t length = 0;
 
 		if (pax->sparse_name)
 			return take_name(ignored, &length, record->value, record->value_length,
@@ -182,7 +182,7 @@ static int judge_global(const struct record *record, struct reason *reason)
 int tarpax_take(struct tarpax *pax, const uint8_t *bytes, size_t length, bool global,
 		struct reason *reason)
 {
-	struct record record;
+	struct record record = {0};
 	size_t at = 0;
 	int result = 0;
 

@@ -24,7 +24,7 @@ struct tarpax {
 	char path[WALK_NAME_MAX + 1];
 	char target[WALK_NAME_MAX + 1];
 	bool sparse_name; /* path is GNU.sparse.name, which wins over a plain path */
-	char *sparse;     /* the GNU.sparse records, as they came; owned */
+	char *sparse;	  /* the GNU.sparse records, as they came; owned */
 	size_t sparse_room;
 };
 

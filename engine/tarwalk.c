@@ -20,25 +20,30 @@
 #define BLOCK ((size_t)512)
 
 enum {
-	NAME = 0,       NAME_SIZE = 100,
-	SIZE = 124,     SIZE_SIZE = 12,
-	CHECKSUM = 148, CHECKSUM_SIZE = 8,
+	NAME = 0,
+	NAME_SIZE = 100,
+	SIZE = 124,
+	SIZE_SIZE = 12,
+	CHECKSUM = 148,
+	CHECKSUM_SIZE = 8,
 	TYPE = 156,
 	LINK = 157,
 	MAGIC = 257,
-	SPARSE = 386,   SPARSE_END = 495,  /* GNU: the map's beginning and the real size */
-	EXTENDED = 482, EXTENDED_NEXT = 504, /* GNU: whether another block of the map follows */
+	SPARSE = 386,
+	SPARSE_END = 495, /* GNU: the map's beginning and the real size */
+	EXTENDED = 482,
+	EXTENDED_NEXT = 504, /* GNU: whether another block of the map follows */
 };
 
 struct tarwalk {
 	struct walk walk;
 	bool ended;
-	bool extended;      /* a block of a sparse map follows */
-	bool any_pax;       /* the archive has pax headers */
+	bool extended;	    /* a block of a sparse map follows */
+	bool any_pax;	    /* the archive has pax headers */
 	uint64_t body_next; /* what walk.body becomes behind the blocks of the map */
 	struct tarpax pax;
-	bool pax_pending;   /* something in it waits for its entry */
-	uint8_t *piece;     /* the headers that are handed on */
+	bool pax_pending; /* something in it waits for its entry */
+	uint8_t *piece;	  /* the headers that are handed on */
 	size_t piece_room;
 };
 
@@ -85,7 +90,7 @@ static bool parse_size(const uint8_t *field, uint64_t *ret_value)
 /* Old BSD and Solaris tars added the bytes up as signed ones. */
 static bool checksum_is_right(const uint8_t *header)
 {
-	int64_t plain = 8 * ' ', with_sign = 8 * ' ';
+	int64_t plain = INT64_C(8) * ' ', with_sign = plain;
 	uint64_t said;
 
 	for (size_t i = 0; i < BLOCK; i++) {
@@ -308,7 +313,10 @@ static int judge_type(struct tarwalk *tar, uint8_t *header, uint64_t size, struc
 static int write_headers(struct tarwalk *tar, const uint8_t *header, size_t *ret_length,
 			 struct reason *reason)
 {
-	static const char plain[] = "0000644\0" "0000000\0" "0000000\0" "00000000000\0"
+	static const char plain[] = "0000644\0"
+				    "0000000\0"
+				    "0000000\0"
+				    "00000000000\0"
 				    "00000000000";
 	bool link = header[TYPE] == '1' || header[TYPE] == '2';
 	size_t length = 0, pax_length;
@@ -321,7 +329,10 @@ static int write_headers(struct tarwalk *tar, const uint8_t *header, size_t *ret
 		memcpy(tar->piece + NAME, "pax", 3);
 		memcpy(tar->piece + NAME_SIZE, plain, sizeof(plain));
 		tar->piece[TYPE] = 'x';
-		memcpy(tar->piece + MAGIC, "ustar\0" "00", 8);
+		memcpy(tar->piece + MAGIC,
+		       "ustar\0"
+		       "00",
+		       8);
 		pax_length = tarpax_write(&tar->pax, link, (char *)tar->piece + BLOCK);
 		length = BLOCK + (size_t)padded(pax_length);
 		memset(tar->piece + BLOCK + pax_length, 0, length - BLOCK - pax_length);

@@ -27,9 +27,9 @@ struct walk {
 	uint64_t handed;  /* bytes handed on, without the newest piece */
 	uint64_t header;  /* where the newest entry begins among them */
 	uint64_t headers; /* how many entries were handed on */
-	uint64_t body;    /* what is left of the newest entry's body, with its padding */
-	size_t pending;   /* bytes of the codec that the newest piece shows */
-	size_t newest;    /* the length of the newest piece */
+	uint64_t body;	  /* what is left of the newest entry's body, with its padding */
+	size_t pending;	  /* bytes of the codec that the newest piece shows */
+	size_t newest;	  /* the length of the newest piece */
 };
 
 /* Most bytes of zeros at the end: tools pad to a multiple of their blocking factor. */
@@ -42,7 +42,8 @@ struct walk {
 bool tarwalk_matches(const uint8_t *bytes, size_t length);
 bool cpiowalk_matches(const uint8_t *bytes, size_t length);
 
-/* Each begins a walk; walk_close frees it. NULL for want of memory. The codec stays the caller's. */
+/* Each begins a walk; walk_close frees it. NULL for want of memory. The codec stays the caller's.
+ */
 struct walk *tarwalk_open(struct codec *codec);
 struct walk *cpiowalk_open(struct codec *codec);
 void walk_close(struct walk *walk);

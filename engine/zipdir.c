@@ -22,7 +22,7 @@
 #define CENTRAL_SIZE ((size_t)46)
 
 /* bsdtar fills its last block or record up with zeros when it writes a zip archive to a pipe. */
-#define BLOCK_SIZE  ((size_t)512)
+#define BLOCK_SIZE ((size_t)512)
 #define RECORD_SIZE ((size_t)10240)
 
 /* libarchive looks for the end record in the last 16 KiB, so a longer comment hides it. */
@@ -183,8 +183,8 @@ static int judge_method(const struct zip_member *member, struct reason *reason)
 		return refuse_name(member, EBADMSG, "archive_encrypted",
 				   "the entry is encrypted; pack it without a password", reason);
 	switch (member->method) {
-	case 0:  /* stored */
-	case 8:  /* deflate */
+	case 0:	 /* stored */
+	case 8:	 /* deflate */
 	case 12: /* bzip2 */
 	case 14: /* lzma */
 	case 93: /* zstd */
@@ -245,10 +245,10 @@ static int parse_central(const uint8_t *bytes, size_t left, struct zip_member *m
 	member->method = zipfield_u16(bytes + 10);
 	member->crc = zipfield_u32(bytes + 16);
 	sizes = (struct zip_sizes){
-		.packed_size = zipfield_u32(bytes + 20),
-		.size = zipfield_u32(bytes + 24),
-		.offset = zipfield_u32(bytes + 42),
-		.disk = zipfield_u16(bytes + 34),
+	    .packed_size = zipfield_u32(bytes + 20),
+	    .size = zipfield_u32(bytes + 24),
+	    .offset = zipfield_u32(bytes + 42),
+	    .disk = zipfield_u16(bytes + 34),
 	};
 	result = judge_name(member, reason);
 	if (result == 0)
@@ -304,8 +304,8 @@ static int judge_places(int fd, struct zipdir *dir, struct reason *reason)
 	if (dir->count > 0 && dir->members[0].header_offset != 0)
 		return corrupt(reason, "there is something in front of its first entry");
 	for (size_t i = 0; i < dir->count; i++) {
-		uint64_t next = i + 1 < dir->count ? dir->members[i + 1].header_offset
-						   : dir->offset;
+		uint64_t next =
+		    i + 1 < dir->count ? dir->members[i + 1].header_offset : dir->offset;
 		int result = zipfield_local(fd, &dir->members[i], next, reason);
 
 		if (result < 0)

@@ -26,8 +26,8 @@ int zipfield_read(int fd, uint64_t offset, void *buffer, size_t length, struct r
 	size_t done = 0;
 
 	while (done < length) {
-		ssize_t got = pread(fd, (uint8_t *)buffer + done, length - done,
-				    (off_t)(offset + done));
+		ssize_t got =
+		    pread(fd, (uint8_t *)buffer + done, length - done, (off_t)(offset + done));
 
 		if (got == 0)
 			return reason_set(reason, EBADMSG, "archive_truncated",
@@ -166,8 +166,8 @@ static int judge_local(const uint8_t *header, const uint8_t *rest, size_t name_l
 	uint16_t flags = zipfield_u16(header + 6);
 	bool later = (flags & FLAG_DESCRIPTOR) != 0;
 	struct zip_sizes sizes = {
-		.packed_size = zipfield_u32(header + 18),
-		.size = zipfield_u32(header + 22),
+	    .packed_size = zipfield_u32(header + 18),
+	    .size = zipfield_u32(header + 22),
 	};
 	int result;
 
@@ -220,11 +220,13 @@ int zipfield_local(int fd, struct zip_member *member, uint64_t next, struct reas
 	if (result == 0 && (member->flags & FLAG_DESCRIPTOR) != 0)
 		return judge_descriptor(fd, member, next, reason);
 	if (result == 0 && member->data_offset + member->packed_size != next)
-		return disagree(member, "data is followed by bytes that belong to no entry", reason);
+		return disagree(member, "data is followed by bytes that belong to no entry",
+				reason);
 	return result;
 }
 
-/* Inflates a raw deflate stream of which everything is at hand. Returns false if it is not whole. */
+/* Inflates a raw deflate stream of which everything is at hand. Returns false if it is not whole.
+ */
 static bool inflate_whole(const uint8_t *packed, size_t packed_length, uint8_t *out,
 			  size_t out_length)
 {
@@ -248,20 +250,20 @@ int zipdir_link(int fd, const struct zip_member *member, char *target, size_t *r
 
 	if (member->size == 0 || member->size > TARGET_MAX ||
 	    member->packed_size > PACKED_TARGET_MAX) {
-		result = reason_set(reason, EINVAL, "name_invalid",
-				    "the link's target is empty or has more than %zu bytes",
-				    TARGET_MAX);
+		result =
+		    reason_set(reason, EINVAL, "name_invalid",
+			       "the link's target is empty or has more than %zu bytes", TARGET_MAX);
 		reason_name_entry(reason, member->name, member->name_length);
 		return result;
 	}
-	result = zipfield_read(fd, member->data_offset, packed, (size_t)member->packed_size, reason);
+	result =
+	    zipfield_read(fd, member->data_offset, packed, (size_t)member->packed_size, reason);
 	if (result < 0)
 		return result;
 	if (member->method == 0 && member->packed_size == member->size) {
 		memcpy(target, packed, (size_t)member->size);
-	} else if (member->method != 8 ||
-		   !inflate_whole(packed, (size_t)member->packed_size, (uint8_t *)target,
-				  (size_t)member->size)) {
+	} else if (member->method != 8 || !inflate_whole(packed, (size_t)member->packed_size,
+							 (uint8_t *)target, (size_t)member->size)) {
 		return disagree(member, "link target cannot be inflated", reason);
 	}
 	if (crc32(0, (const Bytef *)target, (uInt)member->size) != member->crc)

@@ -42,7 +42,8 @@ int zipfield_extra(const uint8_t *bytes, size_t length, const struct zip_member 
 /*
  * Holds the member against its local header and its data descriptor, which must end exactly at
  * `next`, so that nothing hides between members; and sets its data_offset.
- * Returns -EBADMSG archive_corrupt, archive_truncated, archive_encrypted, -EINVAL entry_unsafe, -EIO.
+ * Returns -EBADMSG archive_corrupt, archive_truncated, archive_encrypted, -EINVAL entry_unsafe,
+ * -EIO.
  */
 int zipfield_local(int fd, struct zip_member *member, uint64_t next, struct reason *reason);
 

@@ -89,14 +89,21 @@ void builder_tar_header(struct builder *builder, char type, const char *name, co
 	builder_add_zeros(builder, 512);
 	header = builder->bytes + offset;
 	memcpy(header, name, strnlen(name, 100));
-	memcpy(header + 100, "0000755\0" "0000000\0" "0000000\0", 24);
+	memcpy(header + 100,
+	       "0000755\0"
+	       "0000000\0"
+	       "0000000\0",
+	       24);
 	snprintf(digits, sizeof(digits), "%011" PRIo64, size);
 	memcpy(header + 124, digits, 12);
 	memcpy(header + 136, "00000000000", 12);
 	header[156] = (uint8_t)type;
 	if (target)
 		memcpy(header + 157, target, strnlen(target, 100));
-	memcpy(header + 257, "ustar\0" "00", 8);
+	memcpy(header + 257,
+	       "ustar\0"
+	       "00",
+	       8);
 	builder_tar_seal(builder, offset);
 }
 

@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /*
- * Writes archives by hand, right ones and wrong ones, for the tests of the decoder. Every function adds
- * to the end; want of memory ends the test.
+ * Writes archives by hand, right ones and wrong ones, for the tests of the decoder. Every function
+ * adds to the end; want of memory ends the test.
  */
 struct builder {
 	uint8_t *bytes;

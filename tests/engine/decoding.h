@@ -3,8 +3,8 @@
 #define TESTS_ENGINE_DECODING_H
 
 /*
- * Runs the real decoder, which the environment names (AIONFS_DECODER, set by meson), and notes what the
- * sink was given as lines of text: "file PATH [x] BYTES", "dir PATH", "link PATH -> TARGET",
+ * Runs the real decoder, which the environment names (AIONFS_DECODER, set by meson), and notes what
+ * the sink was given as lines of text: "file PATH [x] BYTES", "dir PATH", "link PATH -> TARGET",
  * "hard PATH -> TARGET BYTES". Bytes that are not printable ASCII are written \xNN, long bodies as
  * their length.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the decoder makes of archives: names as bytes, kinds, holes, ends, sums; and what it refuses.
- * The large corpus of real and damaged archives is in tests/corpus; these are the cases that a change of
- * libarchive or of the walks in front of it would break first.
+ * What the decoder makes of archives: names as bytes, kinds, holes, ends, sums; and what it
+ * refuses. The large corpus of real and damaged archives is in tests/corpus; these are the cases
+ * that a change of libarchive or of the walks in front of it would break first.
  */
 #include "tests/engine/decoding.h"
 
@@ -10,7 +10,7 @@
 #include <lzma.h>
 
 /* "é" as one code point, and as an e with an accent that is put on it. */
-#define COMPOSED   "\xc3\xa9"
+#define COMPOSED "\xc3\xa9"
 #define DECOMPOSED "e\xcc\x81"
 
 Test(archive, tar_of_every_kind)
@@ -116,8 +116,9 @@ Test(archive, devices_and_fifos_are_refused)
 
 Test(archive, malformed_pax_headers_are_refused)
 {
-	static const char *const records[] = {"9 path=a\n\n", "x path=a\n", "99 path=a\n", "6 path\n",
-					      "7 path=a\n", "0 path=a\n", "9 size=-1\n", "5 =a\n"};
+	static const char *const records[] = {"9 path=a\n\n", "x path=a\n", "99 path=a\n",
+					      "6 path\n",     "7 path=a\n", "0 path=a\n",
+					      "9 size=-1\n",  "5 =a\n"};
 
 	for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++) {
 		struct builder tar = {0};
@@ -377,8 +378,8 @@ Test(archive, xz_with_padding)
 
 	build_tar(&tar);
 	builder_add_zeros(&xz, 65536);
-	cr_assert_eq(lzma_easy_buffer_encode(0, LZMA_CHECK_CRC64, NULL, tar.bytes, tar.length, xz.bytes,
-					     &used, xz.length),
+	cr_assert_eq(lzma_easy_buffer_encode(0, LZMA_CHECK_CRC64, NULL, tar.bytes, tar.length,
+					     xz.bytes, &used, xz.length),
 		     LZMA_OK);
 	builder_free(&tar);
 	xz.length = used;

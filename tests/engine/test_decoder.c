@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The daemon's side of the decoder: that the process is walled in, that its end in any way is a refusal
- * and never more, that a cancel and an error of the sink end it, and that frames which an honest decoder
- * would not write are not believed.
+ * The daemon's side of the decoder: that the process is walled in, that its end in any way is a
+ * refusal and never more, that a cancel and an error of the sink end it, and that frames which an
+ * honest decoder would not write are not believed.
  */
 #include "tests/engine/decoding.h"
 
@@ -243,7 +243,8 @@ Test(decoder, has_a_limit_of_memory)
 	decoding.limits.memory_bytes = 64 << 20;
 	cr_assert_eq(decode(&decoding, &zstd), -EBADMSG);
 	cr_assert_str_eq(decoding.reason.code, "archive_corrupt");
-	cr_assert_not_null(strstr(decoding.reason.message, "memory"), "%s", decoding.reason.message);
+	cr_assert_not_null(strstr(decoding.reason.message, "memory"), "%s",
+			   decoding.reason.message);
 }
 
 /* Runs this shell script in the decoder's place. */
@@ -271,10 +272,13 @@ Test(decoder, any_death_is_a_refusal)
 	static const struct {
 		const char *script, *word;
 	} cases[] = {
-		{"kill -SEGV $$", "crashed"},   {"kill -KILL $$", "killed"},
-		{"kill -XCPU $$", "CPU"},       {"kill -SYS $$", "kernel"},
-		{"exit 0", "gave up"},	        {"exit 3", "gave up"},
-		{"echo not a frame at all, not at all", "makes no sense"},
+	    {"kill -SEGV $$", "crashed"},
+	    {"kill -KILL $$", "killed"},
+	    {"kill -XCPU $$", "CPU"},
+	    {"kill -SYS $$", "kernel"},
+	    {"exit 0", "gave up"},
+	    {"exit 3", "gave up"},
+	    {"echo not a frame at all, not at all", "makes no sense"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -300,7 +304,8 @@ Test(decoder, gets_two_descriptors_and_no_environment)
 			       "[ ! -e /proc/self/fd/$fd ] || [ $fd = 3 ] || kill -KILL $$\ndone\n"
 			       "kill -SEGV $$");
 	close(leaked);
-	cr_assert_not_null(strstr(decoding.reason.message, "crashed"), "%s", decoding.reason.message);
+	cr_assert_not_null(strstr(decoding.reason.message, "crashed"), "%s",
+			   decoding.reason.message);
 }
 
 Test(decoder, a_silent_process_can_be_cancelled)
@@ -340,8 +345,7 @@ static void add_entry(struct builder *frames, uint32_t kind, const char *path, s
 				   .path_length = (uint32_t)path_length,
 				   .target_length = (uint32_t)strlen(target)};
 
-	add_frame(frames, FRAME_ENTRY,
-		  (uint32_t)(sizeof(head) + path_length + strlen(target)));
+	add_frame(frames, FRAME_ENTRY, (uint32_t)(sizeof(head) + path_length + strlen(target)));
 	builder_add(frames, &head, sizeof(head));
 	builder_add(frames, path, path_length);
 	builder_add(frames, target, strlen(target));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The decoder's whole work in this process, without its walls: whatever the bytes are, entries come in
- * order, their names are names, their bytes are within the limits, and a refusal has a code and a text.
+ * The decoder's whole work in this process, without its walls: whatever the bytes are, entries come
+ * in order, their names are names, their bytes are within the limits, and a refusal has a code and
+ * a text.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,11 +17,11 @@
 #define SEEDS 6
 
 static const struct decoder_limits limits = {
-	.archive_bytes = 1 << 20,
-	.inflated_bytes = 1 << 20,
-	.entries = 100,
-	.cpu_seconds = 10,
-	.memory_bytes = 256 << 20,
+    .archive_bytes = 1 << 20,
+    .inflated_bytes = 1 << 20,
+    .entries = 100,
+    .cpu_seconds = 10,
+    .memory_bytes = 256 << 20,
 };
 
 struct seen {
@@ -145,8 +146,8 @@ static void build_zip(struct builder *zip)
 
 const char *fuzz_seed(size_t number, size_t *ret_length)
 {
-	static void (*const builds[SEEDS - 1])(struct builder *) = {build_tar, build_sparse,
-								    build_cpio, build_zip, build_tar};
+	static void (*const builds[SEEDS - 1])(struct builder *) = {
+	    build_tar, build_sparse, build_cpio, build_zip, build_tar};
 	static struct builder seeds[SEEDS];
 
 	if (number >= SEEDS)
