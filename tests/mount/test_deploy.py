@@ -513,12 +513,16 @@ class Descriptors(Boxes):
 
     def test_writers_read_their_spool_and_others_the_receipt(self):
         self.m.deploy(self.good, "x")
+        # Started first: a fork would close a duplicate of the descriptor, and so ask for a verdict.
+        other = subprocess.Popen(
+            [sys.executable, "-c", "import sys; input(); print(open(sys.argv[1]).read())",
+             self.deploy / "x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         fd = self.create()
         self.write_all(fd, b"0123456789")
         self.assertEqual(os.pread(fd, 100, 2), b"23456789")
         self.assertEqual(os.fstat(fd).st_size, 10)
-        other = run(sys.executable, "-c", f"print(open({str(self.deploy / 'x')!r}).read())")
-        self.assertEqual(json.loads(other.stdout)["version"], VERSION)
+        out, _ = other.communicate(b"now\n", timeout=harness.PATIENCE)
+        self.assertEqual(json.loads(out)["version"], VERSION)
         with self.assertRaises(OSError):
             os.close(fd)
 
@@ -664,7 +668,8 @@ class Killed(Boxes):
              "while data: data = data[os.write(fd, data):]\n"
              "print('closing', flush=True)\n"
              "try: os.close(fd)\n"
-             "except OSError as e: sys.exit(e.errno)\n")
+             "except OSError as e: os._exit(e.errno)\n"
+             "os._exit(0)  # at once: a later signal would find no handler any more\n")
 
     def in_close(self, name, archive):
         """Starts a process that waits in close(2) of deploy/NAME, and returns it."""
