@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The change number: one for every commit that touches a version or a route. The reload orders by
+ * The change number: one for every change of a version or a route. The reload orders by
  * it, so it must never go back, not even when the row that keeps it is lost.
  */
 #include <errno.h>

@@ -74,7 +74,7 @@ int contents_load(struct store *store, const struct digest *digest, size_t max, 
 /*
  * Unloading, first step: writes, durably, a pending row that will hold the references of `version`
  * once its row is gone: `digests` are the distinct contents (index and signature included). While
- * the row still exists the pending row holds nothing. Returns -ENOSPC, -EIO.
+ * the row still exists the pending row holds nothing. Returns -ENOENT (no such row), -ENOSPC, -EIO.
  */
 int contents_hold(struct store *store, const char *type, const struct digest *version,
 		  const struct digest *digests, size_t count, uint64_t *ret_hold,

@@ -37,14 +37,17 @@ static int apply(MDB_txn *txn, struct writer_job *base)
 	return error;
 }
 
-/* What the version's row carries; 0 when it cannot be read. */
+/*
+ * What the version's row carries; 0 when it cannot be read. Without a row there are no references to
+ * be given back, and the next mount could not tell.
+ */
 static int find_upload(struct store *store, struct pending *pending)
 {
 	struct version_row row;
 	int error = versions_find(&store->rows, pending->type, &pending->version, &row);
 
 	pending->upload = error ? 0 : row.upload;
-	return error == -ENOENT || error == -EBADMSG ? 0 : error;
+	return error == -EBADMSG ? 0 : error;
 }
 
 int contents_hold(struct store *store, const char *type, const struct digest *version,

@@ -43,15 +43,16 @@ uint64_t route_changed(const MDB_val *key, const MDB_val *value)
 		       : 0;
 }
 
-int route_put(MDB_txn *txn, const struct env *rows, struct row_change *put, uint64_t change)
+int route_put(MDB_txn *txn, const struct env *rows, struct row_change *put)
 {
 	struct route_row *route = &put->route;
 	MDB_val key = {.mv_size = strnlen(route->type, TYPE_MAX), .mv_data = route->type}, value;
 	uint8_t buffer[ROUTE_ROOM];
 	struct row row;
-	int error;
+	int error = change_next(txn, rows, &route->changed);
 
-	route->changed = change;
+	if (error)
+		return error;
 	row_begin(&row, ROUTE_LAYOUT, buffer, sizeof(buffer));
 	row_put_u8(&row, route->removed);
 	row_put_bytes(&row, route->version.bytes, DIGEST_BYTES);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rows_commit: one job of the rows writer for each call, applied in order, all or none. A call that
- * touches a version or a route takes one change number.
+ * rows_commit: one job of the rows writer for each call, applied in order, all or none. What a change
+ * reports is written into it, so the writer, which may apply a job twice, begins with a copy each
+ * time.
  */
 #include "store/rows.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "store/private.h"
 #include "store/tables.h"
@@ -21,28 +24,19 @@ struct rows_job {
 	struct writer_job job;
 	const struct env *rows;
 	struct row_change *changes;
+	struct row_change *given; /* what they were before any of them was applied */
 	size_t count;
-	uint64_t change; /* 0: none taken yet */
 };
-
-static int take_change(MDB_txn *txn, struct rows_job *job)
-{
-	return job->change ? 0 : change_next(txn, job->rows, &job->change);
-}
 
 static int apply_change(MDB_txn *txn, struct rows_job *job, struct row_change *change)
 {
-	int error;
-
 	switch (change->kind) {
 	case ROW_PUT_VERSION:
-		error = take_change(txn, job);
-		return error ? error : versions_put(txn, job->rows, change, job->change);
+		return versions_put(txn, job->rows, change);
 	case ROW_DELETE_VERSION:
 		return versions_delete(txn, job->rows, &change->version);
 	case ROW_PUT_ROUTE:
-		error = take_change(txn, job);
-		return error ? error : route_put(txn, job->rows, change, job->change);
+		return route_put(txn, job->rows, change);
 	case ROW_PUT_RECEIPT:
 		return receipt_put(txn, job->rows, change);
 	case ROW_DELETE_RECEIPT:
@@ -58,7 +52,7 @@ static int apply(MDB_txn *txn, struct writer_job *base)
 	struct rows_job *job = (struct rows_job *)base;
 	int error = 0;
 
-	job->change = 0;
+	memcpy(job->changes, job->given, job->count * sizeof(*job->changes));
 	for (size_t i = 0; i < job->count && !error; i++)
 		error = apply_change(txn, job, &job->changes[i]);
 	return error;
@@ -81,10 +75,17 @@ int rows_commit(struct store *store, struct row_change *changes, size_t count,
 		.job = {.apply = apply, .cost_bytes = cost(changes, count), .reserved = true},
 		.rows = &store->rows,
 		.changes = changes,
+		.given = calloc(count + 1, sizeof(*changes)),
 		.count = count,
 	};
+	int error = -ENOMEM;
 
-	return store_explain(store, writer_run(&store->rows_writer, &job.job), reason);
+	if (job.given) {
+		memcpy(job.given, changes, count * sizeof(*changes));
+		error = writer_run(&store->rows_writer, &job.job);
+	}
+	free(job.given);
+	return store_explain(store, error, reason);
 }
 
 void rows_statistics(struct store *store, uint64_t *ret_changes, uint64_t *ret_commits)

@@ -59,9 +59,10 @@ enum row_change_kind {
 /*
  * One change. Everything that is pointed to is borrowed until rows_commit returns.
  *
- * ROW_PUT_VERSION: where the key exists already, the stored row's `upload` and `first_ns` stay (0 and
- * the new first_ns when that row is unreadable) and `existed` is set: the references of that version
- * are held once already, the caller releases its own. `changed` (and `deployed`, if it is
+ * ROW_PUT_VERSION: where the key exists already, the stored row's `upload`, `first_ns` and `uid`
+ * stay (upload 0, and the new ones, when that row is unreadable), `deployed` stays where the new one
+ * is 0, and `existed` is set: the references of that version are held once already, the caller
+ * releases its own. `changed` (and `deployed`, if it is
  * DEPLOYED_NOW; other values stay) are set to a change number, which grows with every change; the
  * row as it was stored is copied back into the change.
  * ROW_DELETE_VERSION: -ENOENT when the key is absent.

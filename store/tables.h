@@ -13,8 +13,8 @@
  * env_error, or what is said here; the transaction is taken back by the caller then.
  */
 
-/* versions.c. `change` is the transaction's change number. */
-int versions_put(MDB_txn *txn, const struct env *rows, struct row_change *put, uint64_t change);
+/* versions.c */
+int versions_put(MDB_txn *txn, const struct env *rows, struct row_change *put);
 int versions_delete(MDB_txn *txn, const struct env *rows, const struct version_row *row);
 
 /*
@@ -24,7 +24,7 @@ int versions_find(struct env *rows, const char *type, const struct digest *versi
 		 struct version_row *ret_row);
 
 /* routes.c */
-int route_put(MDB_txn *txn, const struct env *rows, struct row_change *put, uint64_t change);
+int route_put(MDB_txn *txn, const struct env *rows, struct row_change *put);
 
 /*
  * change.c: the next change number, greater than every one given out before; kept in the meta

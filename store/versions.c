@@ -120,23 +120,23 @@ static int merge(MDB_txn *txn, MDB_dbi table, MDB_val *key, struct version_row *
 	return 0;
 }
 
-int versions_put(MDB_txn *txn, const struct env *rows, struct row_change *put, uint64_t change)
+int versions_put(MDB_txn *txn, const struct env *rows, struct row_change *put)
 {
 	MDB_dbi table = rows->tables[ROWS_VERSIONS];
-	struct version_row version;
+	struct version_row *version = &put->version;
 	uint8_t buffer[VERSION_ROOM], bytes[KEY_ROOM];
 	MDB_val key = {.mv_data = bytes}, value;
 	struct row row;
-	int error;
+	int error = change_next(txn, rows, &version->changed);
 
-	put->version.changed = change;
-	if (put->version.deployed)
-		put->version.deployed = change;
-	version = put->version;
-	key.mv_size = make_key(version.type, &version.version, bytes);
-	error = merge(txn, table, &key, &version, &put->existed);
+	if (error)
+		return error;
+	if (version->deployed == DEPLOYED_NOW)
+		version->deployed = version->changed;
+	key.mv_size = make_key(version->type, &version->version, bytes);
+	error = merge(txn, table, &key, version, &put->existed);
 	if (!error)
-		error = encode(&version, bytes, key.mv_size, &row, buffer);
+		error = encode(version, bytes, key.mv_size, &row, buffer);
 	if (error)
 		return error;
 	value = (MDB_val){.mv_size = row.length, .mv_data = buffer};

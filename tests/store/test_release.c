@@ -9,7 +9,7 @@ static uint64_t count_contents(struct store *store)
 {
 	uint64_t count = 0;
 
-	cr_assert_eq(contents_count(store, &count), 0);
+	must(contents_count(store, &count) == 0);
 	return count;
 }
 
@@ -30,16 +30,16 @@ Test(release, frees_what_nobody_else_holds)
 	}
 	fixture_unload(fixture.store, "t", &versions[0],
 		       (struct digest[]){shared, mine[0], versions[0]}, 3);
-	cr_assert_eq(fixture_references(fixture.store, &shared), 1);
-	cr_assert_eq(fixture_references(fixture.store, &mine[0]), 0);
-	cr_assert_eq(fixture_references(fixture.store, &versions[0]), 0);
-	cr_assert_eq(count_contents(fixture.store), 3);
-	cr_assert_eq(contents_verify(fixture.store, &shared, 6, NULL), 0);
-	cr_assert_eq(fixture_findings(fixture.store), 0);
+	must(fixture_references(fixture.store, &shared) == 1);
+	must(fixture_references(fixture.store, &mine[0]) == 0);
+	must(fixture_references(fixture.store, &versions[0]) == 0);
+	must(count_contents(fixture.store) == 3);
+	must(contents_verify(fixture.store, &shared, 6, NULL) == 0);
+	must(fixture_findings(fixture.store) == 0);
 	fixture_unload(fixture.store, "t", &versions[1],
 		       (struct digest[]){shared, mine[1], versions[1]}, 3);
-	cr_assert_eq(count_contents(fixture.store), 0);
-	cr_assert_eq(fixture_findings(fixture.store), 0);
+	must(count_contents(fixture.store) == 0);
+	must(fixture_findings(fixture.store) == 0);
 	fixture_close(&fixture);
 }
 
@@ -65,16 +65,16 @@ Test(release, compacts_the_pieces_of_what_stays)
 		fixture_seal(upload, "t", &all[half]);
 		fixture_finish(fixture.store, upload, "t", &all[half]);
 	}
-	cr_assert_eq(store_space(fixture.store, &before), 0);
+	must(store_space(fixture.store, &before) == 0);
 	fixture_unload(fixture.store, "t", &all[0], all, COUNT);
-	cr_assert_eq(count_contents(fixture.store), COUNT / 2);
-	cr_assert_eq(fixture_references(fixture.store, &odd[0]), 0);
-	cr_assert_eq(store_space(fixture.store, &after), 0);
-	cr_assert_lt(after.used_bytes, before.used_bytes * 6 / 10);
-	cr_assert_eq(fixture_findings(fixture.store), 0);
+	must(count_contents(fixture.store) == COUNT / 2);
+	must(fixture_references(fixture.store, &odd[0]) == 0);
+	must(store_space(fixture.store, &after) == 0);
+	must(after.used_bytes < before.used_bytes * 6 / 10);
+	must(fixture_findings(fixture.store) == 0);
 	fixture_remount(&fixture);
 	for (unsigned int i = 0; i < COUNT; i += 2)
-		cr_assert_eq(contents_verify(fixture.store, &all[i], 3000 + i, NULL), 0);
+		must(contents_verify(fixture.store, &all[i], 3000 + i, NULL) == 0);
 	fixture_close(&fixture);
 }
 
@@ -88,7 +88,7 @@ Test(release, a_reader_keeps_what_it_looks_at)
 
 	fixture_open(&fixture);
 	digest = fixture_deploy(fixture.store, "t", "text");
-	cr_assert_eq(contents_reader_open(fixture.store, &reader), 0);
+	must(contents_reader_open(fixture.store, &reader) == 0);
 	fixture_unload(fixture.store, "t", &digest, &digest, 1);
 	for (int i = 0; i < 20; i++) {
 		char text[16];
@@ -96,11 +96,11 @@ Test(release, a_reader_keeps_what_it_looks_at)
 		snprintf(text, sizeof(text), "other %d", i);
 		fixture_deploy(fixture.store, "t", text);
 	}
-	cr_assert_eq(contents_map(reader, &digest, 0, 100, &vector, 1, &count), 4);
+	must(contents_map(reader, &digest, 0, 100, &vector, 1, &count) == 4);
 	cr_assert_arr_eq(vector.iov_base, "text", 4);
 	contents_reader_close(reader);
-	cr_assert_eq(contents_reader_open(fixture.store, &reader), 0);
-	cr_assert_eq(contents_map(reader, &digest, 0, 100, &vector, 1, &count), -ENOENT);
+	must(contents_reader_open(fixture.store, &reader) == 0);
+	must(contents_map(reader, &digest, 0, 100, &vector, 1, &count) == -ENOENT);
 	contents_reader_close(reader);
 	fixture_close(&fixture);
 }
@@ -113,12 +113,24 @@ Test(release, a_cancelled_hold_holds_nothing)
 
 	fixture_open(&fixture);
 	digest = fixture_deploy(fixture.store, "t", "text");
-	cr_assert_eq(contents_hold(fixture.store, "t", &digest, &digest, 1, &hold, NULL), 0);
-	cr_assert_eq(contents_hold_cancel(fixture.store, hold), 0);
-	cr_assert_eq(fixture_references(fixture.store, &digest), 1);
-	cr_assert_eq(fixture_findings(fixture.store), 0);
+	must(contents_hold(fixture.store, "t", &digest, &digest, 1, &hold, NULL) == 0);
+	must(contents_hold_cancel(fixture.store, hold) == 0);
+	must(fixture_references(fixture.store, &digest) == 1);
+	must(fixture_findings(fixture.store) == 0);
 	fixture_remount(&fixture);
-	cr_assert_eq(fixture_references(fixture.store, &digest), 1);
+	must(fixture_references(fixture.store, &digest) == 1);
+	fixture_close(&fixture);
+}
+
+Test(release, there_is_nothing_to_hold_without_a_row)
+{
+	struct digest digest = {.bytes = {1}};
+	struct fixture fixture;
+	uint64_t hold;
+
+	fixture_open(&fixture);
+	must(contents_hold(fixture.store, "t", &digest, &digest, 1, &hold, NULL) == -ENOENT);
+	must(fixture_findings(fixture.store) == 0);
 	fixture_close(&fixture);
 }
 
@@ -128,7 +140,7 @@ static struct digest text_digest(const char *text)
 {
 	struct digest digest;
 
-	cr_assert_eq(digest_of(text, strlen(text), &digest), 0);
+	must(digest_of(text, strlen(text), &digest) == 0);
 	return digest;
 }
 
@@ -138,9 +150,9 @@ static void crash_in(struct fixture *fixture, void (*child_main)(struct fixture 
 
 	fixture_make(fixture);
 	status = fixture_in_child(child_main, fixture);
-	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "status %d", status);
+	must(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	fixture_mount(fixture);
-	cr_assert_eq(fixture_findings(fixture->store), 0);
+	must(fixture_findings(fixture->store) == 0);
 }
 
 static struct upload *start_text(struct fixture *fixture)
@@ -169,7 +181,7 @@ Test(crash, an_upload_that_was_not_sealed_is_collected, .timeout = 300)
 	struct fixture fixture;
 
 	crash_in(&fixture, crash_unsealed);
-	cr_assert_eq(count_contents(fixture.store), 0);
+	must(count_contents(fixture.store) == 0);
 	fixture_close(&fixture);
 }
 
@@ -178,7 +190,7 @@ static void crash_mid_stream(struct fixture *fixture)
 	struct upload *upload = start_text(fixture);
 	uint8_t *bytes = fixture_bytes(5, 80000000);
 
-	cr_assert_eq(upload_write(upload, bytes, 80000000, NULL), 0);
+	must(upload_write(upload, bytes, 80000000, NULL) == 0);
 	fixture_crash();
 }
 
@@ -188,9 +200,9 @@ Test(crash, a_content_that_still_streamed_is_collected, .timeout = 300)
 	struct fixture fixture;
 
 	crash_in(&fixture, crash_mid_stream);
-	cr_assert_eq(count_contents(fixture.store), 0);
-	cr_assert_eq(store_space(fixture.store, &space), 0);
-	cr_assert_lt(space.used_bytes, 1000000);
+	must(count_contents(fixture.store) == 0);
+	must(store_space(fixture.store, &space) == 0);
+	must(space.used_bytes < 1000000);
 	fixture_close(&fixture);
 }
 
@@ -208,7 +220,7 @@ Test(crash, a_sealed_upload_without_its_row_is_collected)
 	struct fixture fixture;
 
 	crash_in(&fixture, crash_sealed);
-	cr_assert_eq(count_contents(fixture.store), 0);
+	must(count_contents(fixture.store) == 0);
 	fixture_close(&fixture);
 }
 
@@ -229,8 +241,8 @@ Test(crash, a_committed_row_keeps_its_contents)
 	struct fixture fixture;
 
 	crash_in(&fixture, crash_committed);
-	cr_assert_eq(fixture_references(fixture.store, &digest), 1);
-	cr_assert_eq(fixture_version(fixture.store).version.bytes[0], digest.bytes[0]);
+	must(fixture_references(fixture.store, &digest) == 1);
+	must(fixture_version(fixture.store).version.bytes[0] == digest.bytes[0]);
 	fixture_close(&fixture);
 }
 
@@ -246,7 +258,7 @@ static void crash_second_deploy(struct fixture *fixture)
 	fixture_seal(upload, "t", &version);
 	struct row_change change = fixture_put_version("t", &version, upload_number(upload));
 	fixture_commit(fixture->store, &change);
-	cr_assert(change.existed);
+	must(change.existed);
 	fixture_crash();
 }
 
@@ -256,7 +268,7 @@ Test(crash, a_second_upload_of_the_same_version_is_given_back)
 	struct fixture fixture;
 
 	crash_in(&fixture, crash_second_deploy);
-	cr_assert_eq(fixture_references(fixture.store, &digest), 1);
+	must(fixture_references(fixture.store, &digest) == 1);
 	fixture_close(&fixture);
 }
 
@@ -267,7 +279,7 @@ static uint64_t deploy_and_hold(struct fixture *fixture)
 
 	fixture_mount(fixture);
 	fixture_deploy(fixture->store, "t", "text");
-	cr_assert_eq(contents_hold(fixture->store, "t", &digest, &digest, 1, &hold, NULL), 0);
+	must(contents_hold(fixture->store, "t", &digest, &digest, 1, &hold, NULL) == 0);
 	return hold;
 }
 
@@ -283,7 +295,7 @@ Test(crash, a_hold_whose_row_stayed_is_dropped)
 	struct fixture fixture;
 
 	crash_in(&fixture, crash_held);
-	cr_assert_eq(fixture_references(fixture.store, &digest), 1);
+	must(fixture_references(fixture.store, &digest) == 1);
 	fixture_close(&fixture);
 }
 
@@ -301,7 +313,7 @@ Test(crash, a_hold_whose_row_is_gone_is_given_back)
 	struct fixture fixture;
 
 	crash_in(&fixture, crash_deleted);
-	cr_assert_eq(count_contents(fixture.store), 0);
+	must(count_contents(fixture.store) == 0);
 	fixture_close(&fixture);
 }
 
@@ -312,7 +324,7 @@ static void crash_deployed_again(struct fixture *fixture)
 	deploy_and_hold(fixture);
 	fixture_delete_row(fixture->store, "t", &digest);
 	fixture_deploy(fixture->store, "t", "text");
-	cr_assert_eq(fixture_references(fixture->store, &digest), 2);
+	must(fixture_references(fixture->store, &digest) == 2);
 	fixture_crash();
 }
 
@@ -322,7 +334,7 @@ Test(crash, a_hold_is_given_back_although_its_version_came_back)
 	struct fixture fixture;
 
 	crash_in(&fixture, crash_deployed_again);
-	cr_assert_eq(fixture_references(fixture.store, &digest), 1);
+	must(fixture_references(fixture.store, &digest) == 1);
 	fixture_close(&fixture);
 }
 
@@ -332,7 +344,7 @@ static void crash_after_release(struct fixture *fixture)
 	uint64_t hold = deploy_and_hold(fixture);
 
 	fixture_delete_row(fixture->store, "t", &digest);
-	cr_assert_eq(contents_release(fixture->store, hold, NULL), 0);
+	must(contents_release(fixture->store, hold, NULL) == 0);
 	fixture_crash();
 }
 
@@ -341,7 +353,7 @@ Test(crash, a_finished_release_is_not_repeated)
 	struct fixture fixture;
 
 	crash_in(&fixture, crash_after_release);
-	cr_assert_eq(count_contents(fixture.store), 0);
+	must(count_contents(fixture.store) == 0);
 	fixture_close(&fixture);
 }
 
@@ -354,16 +366,16 @@ static void break_values(struct fixture *fixture, const struct env_kind *kind, u
 	MDB_val key, value;
 	MDB_txn *txn;
 
-	cr_assert_eq(env_open(fixture->path, kind, ENV_WRITE, &env, NULL), 0);
-	cr_assert_eq(mdb_txn_begin(env.lmdb, NULL, 0, &txn), 0);
-	cr_assert_eq(mdb_cursor_open(txn, env.tables[table], &cursor), 0);
+	must(env_open(fixture->path, kind, ENV_WRITE, &env, NULL) == 0);
+	must(mdb_txn_begin(env.lmdb, NULL, 0, &txn) == 0);
+	must(mdb_cursor_open(txn, env.tables[table], &cursor) == 0);
 	while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
 		value.mv_size = 3;
 		value.mv_data = (void *)"bad";
-		cr_assert_eq(mdb_cursor_put(cursor, &key, &value, MDB_CURRENT), 0);
+		must(mdb_cursor_put(cursor, &key, &value, MDB_CURRENT) == 0);
 	}
 	mdb_cursor_close(cursor);
-	cr_assert_eq(mdb_txn_commit(txn), 0);
+	must(mdb_txn_commit(txn) == 0);
 	env_close(&env);
 }
 
@@ -371,7 +383,7 @@ static void crash_with_broken(struct fixture *fixture, const struct env_kind *ki
 			      unsigned int table)
 {
 	fixture_make(fixture);
-	cr_assert(WIFSIGNALED(fixture_in_child(crash_committed, fixture)));
+	must(WIFSIGNALED(fixture_in_child(crash_committed, fixture)));
 	break_values(fixture, kind, table);
 	fixture_mount(fixture);
 }
@@ -382,8 +394,8 @@ Test(crash, an_unreadable_version_row_keeps_its_contents)
 	struct fixture fixture;
 
 	crash_with_broken(&fixture, &rows_kind, ROWS_VERSIONS);
-	cr_assert_eq(fixture_references(fixture.store, &digest), 1);
-	cr_assert_eq(fixture_findings(fixture.store), 0);
+	must(fixture_references(fixture.store, &digest) == 1);
+	must(fixture_findings(fixture.store) == 0);
 	fixture_close(&fixture);
 }
 
@@ -393,8 +405,8 @@ Test(crash, an_unreadable_pending_row_gives_nothing_back)
 	struct fixture fixture;
 
 	crash_with_broken(&fixture, &contents_kind, CONTENTS_PENDING);
-	cr_assert_eq(fixture_references(fixture.store, &digest), 1);
-	cr_assert_eq(fixture_findings(fixture.store), 0);
+	must(fixture_references(fixture.store, &digest) == 1);
+	must(fixture_findings(fixture.store) == 0);
 	fixture_close(&fixture);
 }
 
@@ -404,7 +416,7 @@ Test(crash, an_unreadable_chunk_is_dropped)
 	struct fixture fixture;
 
 	crash_with_broken(&fixture, &contents_kind, CONTENTS_CHUNKS);
-	cr_assert_eq(fixture_references(fixture.store, &digest), 1);
-	cr_assert_eq(fixture_findings(fixture.store), 0);
+	must(fixture_references(fixture.store, &digest) == 1);
+	must(fixture_findings(fixture.store) == 0);
 	fixture_close(&fixture);
 }

@@ -111,6 +111,7 @@ Test(state, a_second_mount_is_told_the_first_ones_pid)
 		dup2(to[0], STDIN_FILENO);
 		dup2(from[1], STDOUT_FILENO);
 		close(to[1]);
+		fixture_is_child = true;
 		hold_until_told(&fixture);
 		_exit(0);
 	}

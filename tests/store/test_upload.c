@@ -172,6 +172,25 @@ Test(upload, an_aborted_one_leaves_nothing_behind, .timeout = 300)
 	fixture_close(&fixture);
 }
 
+Test(upload, a_returned_one_leaves_what_its_version_had_lost)
+{
+	struct digest lost, kept;
+	struct fixture fixture;
+	struct upload *upload;
+
+	fixture_open(&fixture);
+	kept = fixture_deploy(fixture.store, "t", "kept");
+	upload = fixture_upload(fixture.store);
+	fixture_content(upload, "kept", 4);
+	lost = fixture_content(upload, "lost", 4);
+	fixture_seal(upload, "t", &kept);
+	upload_return(upload);
+	cr_assert_eq(fixture_references(fixture.store, &kept), 1);
+	cr_assert_eq(fixture_references(fixture.store, &lost), 1);
+	cr_assert_eq(fixture_findings(fixture.store), 0);
+	fixture_close(&fixture);
+}
+
 Test(upload, one_that_never_wrote_anything_is_freed)
 {
 	struct fixture fixture;
