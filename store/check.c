@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -159,8 +160,12 @@ static int walk_env(const char *path, const struct env_kind *kind, char text[TEX
 	return error;
 }
 
-/* The child dies of damage quietly: no handler of the parent's, no core. */
-static void expect_to_die(void)
+/*
+ * The child dies of damage quietly: no handler of the parent's, no core, and an assertion inside LMDB
+ * finds no stderr. It keeps nothing but the pipe, above all not the lock: a child that outlives a
+ * killed mount for a moment must not keep the next one out.
+ */
+static void expect_to_die(int pipe)
 {
 	static const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE};
 	struct rlimit none = {0};
@@ -168,8 +173,9 @@ static void expect_to_die(void)
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
 		signal(fatal[i], SIG_DFL);
 	setrlimit(RLIMIT_CORE, &none);
-	/* An assertion inside LMDB speaks to stderr; the parent says it better. */
-	close(STDERR_FILENO);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	dup2(pipe, STDIN_FILENO);
+	close_range(STDIN_FILENO + 1, ~0u, 0);
 }
 
 static _Noreturn void child_main(const char *path, int pipe)
@@ -177,11 +183,11 @@ static _Noreturn void child_main(const char *path, int pipe)
 	char text[TEXT_ROOM] = "";
 	int error;
 
-	expect_to_die();
+	expect_to_die(pipe);
 	error = walk_env(path, &rows_kind, text);
 	if (!error)
 		error = walk_env(path, &contents_kind, text);
-	if (error && write(pipe, text, strlen(text)) < 0)
+	if (error && write(STDIN_FILENO, text, strlen(text)) < 0)
 		_exit(3);
 	_exit(error == 0 ? 0 : error == -ENOMEM ? 2 : 1);
 }

@@ -8,11 +8,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "store/store.h"
@@ -78,13 +80,17 @@ static ssize_t read_text(int directory, const char *name, char *text, size_t roo
 	return length;
 }
 
-static int in_use(int directory, const char *path, struct reason *reason)
+static long read_pid(int directory)
 {
 	char text[32];
-	long pid = 0;
 
-	if (read_text(directory, "lock", text, sizeof(text)) > 0)
-		pid = strtol(text, NULL, 10);
+	return read_text(directory, "lock", text, sizeof(text)) > 0 ? strtol(text, NULL, 10) : 0;
+}
+
+static int in_use(int directory, const char *path, struct reason *reason)
+{
+	long pid = read_pid(directory);
+
 	if (pid > 0)
 		return reason_set(reason, EBUSY, "store_in_use",
 				  "the state in %s is in use by the process with pid %ld; unmount "
@@ -104,6 +110,33 @@ static int write_pid(int fd)
 	return pwrite(fd, text, (size_t)length, 0) == length ? 0 : -1;
 }
 
+static bool holder_is_dead(int directory)
+{
+	long pid = read_pid(directory);
+
+	return pid > 0 && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
+/*
+ * A lock is shared with the children of who took it. The check's child lets go of it first thing, but
+ * if its mount is killed even before that, nobody who matters holds the lock for a moment.
+ */
+static int take_lock(int directory, int fd)
+{
+	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+
+	for (int tries = 250;; tries--) {
+		int error;
+
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		error = errno;
+		if (error != EWOULDBLOCK || !tries || !holder_is_dead(directory))
+			return -error;
+		nanosleep(&pause, NULL);
+	}
+}
+
 int state_lock(int directory, const char *path, int *ret_lock, struct reason *reason)
 {
 	int fd = openat(directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -111,9 +144,11 @@ int state_lock(int directory, const char *path, int *ret_lock, struct reason *re
 
 	if (fd < 0)
 		return failed(reason, "open the lock of", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		error = errno == EWOULDBLOCK ? in_use(directory, path, reason)
-					     : failed(reason, "lock", path);
+	error = take_lock(directory, fd);
+	if (error) {
+		errno = -error;
+		error = error == -EWOULDBLOCK ? in_use(directory, path, reason)
+					      : failed(reason, "lock", path);
 		close(fd);
 		return error;
 	}

@@ -91,7 +91,7 @@ Test(release, a_reader_keeps_what_it_looks_at)
 	must(contents_reader_open(fixture.store, &reader) == 0);
 	fixture_unload(fixture.store, "t", &digest, &digest, 1);
 	for (int i = 0; i < 20; i++) {
-		char text[16];
+		char text[32];
 
 		snprintf(text, sizeof(text), "other %d", i);
 		fixture_deploy(fixture.store, "t", text);
