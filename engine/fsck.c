@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Checks a state without mounting it: the reload's own judgement of every row, then what a mount never
- * looks at: every content's bytes and every reference count. Reads only.
+ * Checks a state without mounting it: the reload's own judgement of every row, then what a mount
+ * never looks at: every content's bytes and every reference count. Reads only.
  *
  * Beside a mount the tables change between one look and the next, and nothing that is merely under
  * way may be told as damage. What holds then is this: the references of a version are taken before
- * its row is there and given back after it is gone. So of a version that was there both before and after the
- * contents were looked at, all references must have been there. More references than that belong to an
- * upload or a release, and a version that is gone by now is nobody's loss.
+ * its row is there and given back after it is gone. So of a version that was there both before and
+ * after the contents were looked at, all references must have been there. More references than that
+ * belong to an upload or a release, and a version that is gone by now is nobody's loss.
  */
 #include "engine/fsck.h"
 
@@ -246,7 +246,7 @@ static void add_reference(struct fsck *fsck, const struct digest *digest, uint64
 		return;
 	fsck->references = array;
 	fsck->references[fsck->reference_count++] =
-		(struct reference){.digest = *digest, .size = size, .version = version};
+	    (struct reference){.digest = *digest, .size = size, .version = version};
 }
 
 static void reference_tree(struct fsck *fsck, const struct tree *tree, uint32_t version)
@@ -336,7 +336,8 @@ static void tell_content(struct fsck *fsck, const struct reference *reference, c
 	tell(fsck, &reason);
 }
 
-/* Passes the references below `digest` (their contents are missing) and counts those equal to it. */
+/* Passes the references below `digest` (their contents are missing) and counts those equal to it.
+ */
 static uint64_t pass_references(struct fsck *fsck, const struct digest *digest,
 				const struct reference **ret_one)
 {
@@ -385,10 +386,10 @@ static void check_references(struct fsck *fsck, const struct found *found, uint6
 		   digest_hex(&found->digest, hex), (unsigned long long)found->references,
 		   (unsigned long long)expected,
 		   found->references > expected
-			   ? "; harmless, but its space is not freed (a mount that was killed "
-			     "leaves this until the next mount)"
-			   : "; unloading one of them would free it too early: copy what is in "
-			     "archives/ into the mount of a new state");
+		       ? "; harmless, but its space is not freed (a mount that was killed "
+			 "leaves this until the next mount)"
+		       : "; unloading one of them would free it too early: copy what is in "
+			 "archives/ into the mount of a new state");
 	tell(fsck, &reason);
 }
 
@@ -401,8 +402,8 @@ static void check_content(struct fsck *fsck, const struct found *found)
 	fsck->totals.contents++;
 	fsck->totals.bytes += found->size;
 	check_references(fsck, found, expected);
-	if (contents_verify(fsck->store, &found->digest, one ? one->size : found->size,
-			    &reason) != 0) {
+	if (contents_verify(fsck->store, &found->digest, one ? one->size : found->size, &reason) !=
+	    0) {
 		if (one)
 			tell_content(fsck, one, "content_damaged", "is damaged");
 		else if (!is_beside_mount(fsck))
@@ -498,8 +499,8 @@ static int check_all(struct fsck *fsck)
 	return contents_check(fsck->store, tell_store, fsck);
 }
 
-int fsck_state(const char *path, const struct fsck_watcher *watcher,
-	       struct fsck_totals *ret_totals, struct reason *reason)
+int fsck_state(const char *path, const struct fsck_watcher *watcher, struct fsck_totals *ret_totals,
+	       struct reason *reason)
 {
 	struct fsck fsck = {.watcher = watcher};
 	int error = store_open(path, STORE_READ, &fsck.store, reason);

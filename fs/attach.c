@@ -178,8 +178,9 @@ static int explain_mount(const struct attach_options *options, int error, struct
 	const char *remedy = "";
 
 	if (error == EPERM)
-		remedy = ". Mounting needs the capability CAP_SYS_ADMIN, which a container has only "
-			 "if it is started with it";
+		remedy =
+		    ". Mounting needs the capability CAP_SYS_ADMIN, which a container has only "
+		    "if it is started with it";
 	else if (error == ENODEV)
 		remedy = ". The kernel has no FUSE: modprobe fuse";
 	return reason_set(reason, error, "mount_failed", "%s could not be mounted: %s%s",
@@ -193,13 +194,13 @@ static int attach_by_mount(const struct attach_options *options, int *ret_device
 	char text[160];
 
 	if (device < 0)
-		return reason_set(reason, errno, "no_fuse",
-				  "/dev/fuse could not be opened: %s. %s", strerror(errno),
+		return reason_set(reason, errno, "no_fuse", "/dev/fuse could not be opened: %s. %s",
+				  strerror(errno),
 				  errno == ENOENT || errno == ENODEV || errno == ENXIO
-					  ? "Load the kernel's FUSE (modprobe fuse); a container "
-					    "needs --device /dev/fuse"
-					  : "A container needs --device /dev/fuse and the "
-					    "capability SYS_ADMIN");
+				      ? "Load the kernel's FUSE (modprobe fuse); a container "
+					"needs --device /dev/fuse"
+				      : "A container needs --device /dev/fuse and the "
+					"capability SYS_ADMIN");
 	snprintf(text, sizeof(text), "fd=%d,rootmode=%o,user_id=%u,group_id=%u%s", device, S_IFDIR,
 		 getuid(), getgid(), options->allow_other ? ",allow_other" : "");
 	if (mount(options->state, options->mountpoint, MOUNTINFO_KIND, options->flags, text) != 0) {

@@ -24,7 +24,8 @@ struct attach_options {
  */
 int attach(const struct attach_options *options, int *ret_device, struct reason *reason);
 
-/* Notes which filesystem is at the mountpoint, so that attach_detach takes that one and no other. */
+/* Notes which filesystem is at the mountpoint, so that attach_detach takes that one and no other.
+ */
 struct attached {
 	unsigned int major, minor;
 };

@@ -23,7 +23,7 @@ static void show_progress(void *context, uint64_t done, uint64_t total)
 static int check(const char *path)
 {
 	static const struct fsck_watcher watcher = {
-		.finding = print_finding, .progress = show_progress, .context = NULL};
+	    .finding = print_finding, .progress = show_progress, .context = NULL};
 	struct fsck_totals totals = {0};
 	struct reason reason = {0};
 	char bytes[SAY_BYTES];
@@ -55,14 +55,14 @@ static int run_fsck(int argc, char **argv)
 }
 
 const struct command command_fsck = {
-	.name = "fsck",
-	.arguments = "STATE",
-	.summary = "check everything in a state directory",
-	.details =
-		"Reads every row, index, manifest and file in STATE and changes nothing; works beside a\n"
-		"mount. Prints one line for each finding, with the version that it is about and what\n"
-		"repairs it; nothing when all is well.\n"
-		"\n"
-		"Exit codes: 0 all is well; 1 there are findings; 2 it could not look.\n",
-	.run = run_fsck,
+    .name = "fsck",
+    .arguments = "STATE",
+    .summary = "check everything in a state directory",
+    .details =
+	"Reads every row, index, manifest and file in STATE and changes nothing; works beside a\n"
+	"mount. Prints one line for each finding, with the version that it is about and what\n"
+	"repairs it; nothing when all is well.\n"
+	"\n"
+	"Exit codes: 0 all is well; 1 there are findings; 2 it could not look.\n",
+    .run = run_fsck,
 };

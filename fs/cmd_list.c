@@ -181,12 +181,11 @@ static int run_list(int argc, char **argv)
 }
 
 const struct command command_list = {
-	.name = "list",
-	.arguments = "STATE",
-	.summary = "list the versions in a state directory",
-	.details =
-		"Prints each persisted version, by type and the latest deploy first: its type, its\n"
-		"version, whether the type's stored route points to it, when it was last deployed\n"
-		"(UTC), and its label. Works beside a mount and without one.\n",
-	.run = run_list,
+    .name = "list",
+    .arguments = "STATE",
+    .summary = "list the versions in a state directory",
+    .details = "Prints each persisted version, by type and the latest deploy first: its type, its\n"
+	       "version, whether the type's stored route points to it, when it was last deployed\n"
+	       "(UTC), and its label. Works beside a mount and without one.\n",
+    .run = run_list,
 };

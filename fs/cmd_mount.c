@@ -14,31 +14,31 @@
 #include "fs/say.h"
 
 static const char details[] =
-	"Makes the state directory STATE if it is missing, reloads what is in it, and serves it at\n"
-	"MOUNTPOINT. Returns when the mount is ready.\n"
-	"\n"
-	"  -f                      stay in the foreground, with the log's loud lines on stderr\n"
-	"  -o OPTION,OPTION        mount options:\n"
-	"     allow_other          all users may enter the mount (the default for root)\n"
-	"     no_allow_other       only the user that mounts may\n"
-	"     deploy_group=GROUP   members may deploy, route and unload, too\n"
-	"     package=FILE         load this package at every mount without persisting it, and\n"
-	"                          route its type to it; may be given several times\n"
-	"     max_archive_bytes=N  largest archive (4G); K, M, G and T are powers of 1024\n"
-	"     max_inflated_bytes=N largest package, unpacked (16G)\n"
-	"     max_entries=N        most files, directories and links in one (1000000)\n"
-	"     no_scrub             verify contents at first use only, not in the background\n"
-	"     nosuid nodev noexec noatime, and those that fstab has for every filesystem\n"
-	"\n"
-	"It ends with umount, fusermount3 -u, aionfs stop, SIGTERM, SIGINT or SIGHUP.\n";
+    "Makes the state directory STATE if it is missing, reloads what is in it, and serves it at\n"
+    "MOUNTPOINT. Returns when the mount is ready.\n"
+    "\n"
+    "  -f                      stay in the foreground, with the log's loud lines on stderr\n"
+    "  -o OPTION,OPTION        mount options:\n"
+    "     allow_other          all users may enter the mount (the default for root)\n"
+    "     no_allow_other       only the user that mounts may\n"
+    "     deploy_group=GROUP   members may deploy, route and unload, too\n"
+    "     package=FILE         load this package at every mount without persisting it, and\n"
+    "                          route its type to it; may be given several times\n"
+    "     max_archive_bytes=N  largest archive (4G); K, M, G and T are powers of 1024\n"
+    "     max_inflated_bytes=N largest package, unpacked (16G)\n"
+    "     max_entries=N        most files, directories and links in one (1000000)\n"
+    "     no_scrub             verify contents at first use only, not in the background\n"
+    "     nosuid nodev noexec noatime, and those that fstab has for every filesystem\n"
+    "\n"
+    "It ends with umount, fusermount3 -u, aionfs stop, SIGTERM, SIGINT or SIGHUP.\n";
 
 struct request {
 	struct mount mount;
 	bool foreground;
-	bool fake;    /* mount -f: all but mounting */
-	bool sloppy;  /* mount -s: unknown options are ignored */
-	int code;     /* the exit code of a failure */
-	int misuse;   /* that of a command line without sense */
+	bool fake;   /* mount -f: all but mounting */
+	bool sloppy; /* mount -s: unknown options are ignored */
+	int code;    /* the exit code of a failure */
+	int misuse;  /* that of a command line without sense */
 	struct reason reason;
 };
 
@@ -133,8 +133,8 @@ static bool is_sloppy(int argc, char **argv)
 		if (strcmp(argv[i], "-o") == 0 || strcmp(argv[i], "-t") == 0 ||
 		    strcmp(argv[i], "-N") == 0)
 			i++;
-		else if (argv[i][0] == '-' && strspn(argv[i] + 1, "sfnvrw") ==
-						      strlen(argv[i] + 1) &&
+		else if (argv[i][0] == '-' &&
+			 strspn(argv[i] + 1, "sfnvrw") == strlen(argv[i] + 1) &&
 			 strchr(argv[i], 's'))
 			return true;
 	}
@@ -149,8 +149,8 @@ int command_mount_helper(int argc, char **argv)
 
 	options_init(&request.mount.options);
 	request.sloppy = is_sloppy(argc, argv);
-	if (command_options(&command_mount, argc, argv, "sfnvrwo:t:N:", take_helper_option, &request,
-			    &first, &code) == 0) {
+	if (command_options(&command_mount, argc, argv, "sfnvrwo:t:N:", take_helper_option,
+			    &request, &first, &code) == 0) {
 		if (argc - first == 2)
 			code = mount_it(&request, argv[first], argv[first + 1]);
 		else
@@ -163,9 +163,9 @@ int command_mount_helper(int argc, char **argv)
 }
 
 const struct command command_mount = {
-	.name = "mount",
-	.arguments = "[-f] [-o OPTIONS] STATE MOUNTPOINT",
-	.summary = "serve a state directory at a mountpoint",
-	.details = details,
-	.run = run_mount,
+    .name = "mount",
+    .arguments = "[-f] [-o OPTIONS] STATE MOUNTPOINT",
+    .summary = "serve a state directory at a mountpoint",
+    .details = details,
+    .run = run_mount,
 };

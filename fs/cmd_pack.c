@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `aionfs pack` and `aionfs hash`: what a mount would make of a directory or an archive, without one.
- * They go the way of a deploy, decoder and judge included, so that their answer is the mount's.
- * A file that pack writes is there whole and durable, or not at all.
+ * `aionfs pack` and `aionfs hash`: what a mount would make of a directory or an archive, without
+ * one. They go the way of a deploy, decoder and judge included, so that their answer is the
+ * mount's. A file that pack writes is there whole and durable, or not at all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -102,9 +102,8 @@ static int sync_directory_of(const char *path)
 /* The file gets its name. A name that nobody chose replaces nothing. */
 static int publish(struct output *output, const char *name, bool chosen)
 {
-	if (fsync(output->file) != 0 ||
-	    renameat2(AT_FDCWD, output->temporary, AT_FDCWD, name,
-		      chosen ? 0 : RENAME_NOREPLACE) != 0)
+	if (fsync(output->file) != 0 || renameat2(AT_FDCWD, output->temporary, AT_FDCWD, name,
+						  chosen ? 0 : RENAME_NOREPLACE) != 0)
 		return -errno;
 	free(output->temporary);
 	output->temporary = NULL;
@@ -187,10 +186,10 @@ static int hash_archive(const char *path, int file, uint64_t size, struct digest
 {
 	/* As large as any: what an option of some mount refuses is still the same version. */
 	static const struct engine_limits limits = {
-		.archive_bytes = INT64_MAX, .inflated_bytes = INT64_MAX, .entries = 100000000};
+	    .archive_bytes = INT64_MAX, .inflated_bytes = INT64_MAX, .entries = 100000000};
 	const atomic_bool cancel = false;
 	struct admission admission = {
-		.name = path, .spool = file, .spool_bytes = size, .cancel = &cancel};
+	    .name = path, .spool = file, .spool_bytes = size, .cancel = &cancel};
 	struct admitted admitted = {0};
 	struct digest signature;
 	int error;
@@ -216,8 +215,7 @@ static int hash_path(const char *path, struct digest *ret_version, struct reason
 	else if (S_ISDIR(attributes.st_mode))
 		error = pack_directory(path, NULL, NULL, &manifest, ret_version, reason);
 	else if (S_ISREG(attributes.st_mode))
-		error = hash_archive(path, file, (uint64_t)attributes.st_size, ret_version,
-				     reason);
+		error = hash_archive(path, file, (uint64_t)attributes.st_size, ret_version, reason);
 	else
 		error = reason_set(reason, EINVAL, "entry_unsupported",
 				   "that is neither a directory nor a regular file");
@@ -250,24 +248,24 @@ static int run_hash(int argc, char **argv)
 }
 
 const struct command command_pack = {
-	.name = "pack",
-	.arguments = "[-o FILE] DIRECTORY",
-	.summary = "make the canonical archive of a directory",
-	.details =
-		"Judges the directory as a deploy would, and writes the archive of it that every\n"
-		"mount generates, too: the same contents give the same bytes.\n"
-		"\n"
-		"  -o FILE   write to FILE, which is there whole or not at all. The default is stdout,\n"
-		"            or, when that is a terminal, a new file TYPE-LABEL.tar.\n",
-	.run = run_pack,
+    .name = "pack",
+    .arguments = "[-o FILE] DIRECTORY",
+    .summary = "make the canonical archive of a directory",
+    .details =
+	"Judges the directory as a deploy would, and writes the archive of it that every\n"
+	"mount generates, too: the same contents give the same bytes.\n"
+	"\n"
+	"  -o FILE   write to FILE, which is there whole or not at all. The default is stdout,\n"
+	"            or, when that is a terminal, a new file TYPE-LABEL.tar.\n",
+    .run = run_pack,
 };
 
 const struct command command_hash = {
-	.name = "hash",
-	.arguments = "FILE|DIRECTORY...",
-	.summary = "print the version of an archive or a directory",
-	.details =
-		"Prints the version that a deploy of it has, in the form of sha256sum. An archive is\n"
-		"decoded and judged as a deploy would, in the same locked-up process.\n",
-	.run = run_hash,
+    .name = "hash",
+    .arguments = "FILE|DIRECTORY...",
+    .summary = "print the version of an archive or a directory",
+    .details =
+	"Prints the version that a deploy of it has, in the form of sha256sum. An archive is\n"
+	"decoded and judged as a deploy would, in the same locked-up process.\n",
+    .run = run_hash,
 };

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `aionfs stop`: ends the daemon of a mount in order and waits until it is gone. The table of mounts
- * says which state is mounted there, the state's lock which process holds it. The process is held by
- * a pidfd before it is believed, so that a number that was given to somebody else is not signalled.
+ * `aionfs stop`: ends the daemon of a mount in order and waits until it is gone. The table of
+ * mounts says which state is mounted there, the state's lock which process holds it. The process is
+ * held by a pidfd before it is believed, so that a number that was given to somebody else is not
+ * signalled.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -136,12 +137,12 @@ static int run_stop(int argc, char **argv)
 }
 
 const struct command command_stop = {
-	.name = "stop",
-	.arguments = "MOUNTPOINT",
-	.summary = "end the daemon of a mount and wait until it is gone",
-	.details =
-		"Ends the daemon also when the mount is busy: who still uses it gets errors. A deploy\n"
-		"whose last transaction has begun is finished, any other is cancelled and fails. A mount\n"
-		"whose daemon is dead is unmounted.\n",
-	.run = run_stop,
+    .name = "stop",
+    .arguments = "MOUNTPOINT",
+    .summary = "end the daemon of a mount and wait until it is gone",
+    .details =
+	"Ends the daemon also when the mount is busy: who still uses it gets errors. A deploy\n"
+	"whose last transaction has begun is finished, any other is cancelled and fails. A mount\n"
+	"whose daemon is dead is unmounted.\n",
+    .run = run_stop,
 };

@@ -8,9 +8,9 @@
  */
 enum exit_code {
 	EXIT_DONE = 0,
-	EXIT_FAILED = 1,   /* it was refused or went wrong; fsck: there are findings */
-	EXIT_USAGE = 2,    /* the command line makes no sense; fsck: it could not look */
-	EXIT_HELPER = 32,  /* mount(8)'s code for a failed mount, from mount.aionfs */
+	EXIT_FAILED = 1,  /* it was refused or went wrong; fsck: there are findings */
+	EXIT_USAGE = 2,	  /* the command line makes no sense; fsck: it could not look */
+	EXIT_HELPER = 32, /* mount(8)'s code for a failed mount, from mount.aionfs */
 };
 
 struct command {
@@ -22,7 +22,7 @@ struct command {
 };
 
 extern const struct command command_mount, command_pack, command_hash, command_fsck, command_list,
-	command_stop;
+    command_stop;
 
 /* `mount.aionfs STATE MOUNTPOINT ...`, as mount(8) calls it. */
 int command_mount_helper(int argc, char **argv);

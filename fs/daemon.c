@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The double fork: the first child leads a new session and forks again, so that the daemon can
- * never get a controlling terminal. All three hold the pipe; what the daemon writes into it, one byte,
- * is the exit code of the command. A pipe that ends without a byte means that the daemon died.
+ * never get a controlling terminal. All three hold the pipe; what the daemon writes into it, one
+ * byte, is the exit code of the command. A pipe that ends without a byte means that the daemon
+ * died.
  */
 #include "fs/daemon.h"
 

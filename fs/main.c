@@ -13,19 +13,20 @@
 #include "fs/say.h"
 
 static const struct command *const commands[] = {
-	&command_mount, &command_stop, &command_pack, &command_hash, &command_list, &command_fsck,
+    &command_mount, &command_stop, &command_pack, &command_hash, &command_list, &command_fsck,
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(*commands))
 
 static void print_help(void)
 {
-	puts("Usage: aionfs COMMAND [ARGUMENTS]\n"
-	     "\n"
-	     "A filesystem that is a deploy target: an archive copied into it becomes an immutable\n"
-	     "version, a symbolic link says which version is current.\n"
-	     "\n"
-	     "Commands:");
+	puts(
+	    "Usage: aionfs COMMAND [ARGUMENTS]\n"
+	    "\n"
+	    "A filesystem that is a deploy target: an archive copied into it becomes an immutable\n"
+	    "version, a symbolic link says which version is current.\n"
+	    "\n"
+	    "Commands:");
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		printf("  %-6s  %s\n", commands[i]->name, commands[i]->summary);
 	puts("\n"

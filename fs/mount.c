@@ -18,7 +18,7 @@
 #include "fs/signals.h"
 
 #define HANDOVER_TRIES 200
-#define HANDOVER_NS    (50l * 1000 * 1000)
+#define HANDOVER_NS (50l * 1000 * 1000)
 
 /*
  * umount returns before the daemon has closed the state, and a mount that follows at once must not
@@ -36,8 +36,7 @@ static bool is_handed_over(const struct mount *mount, const struct reason *reaso
 	return true;
 }
 
-static int open_engine(const struct mount *mount, struct engine **ret_engine,
-		       struct reason *reason)
+static int open_engine(const struct mount *mount, struct engine **ret_engine, struct reason *reason)
 {
 	int error, tries = 0;
 
@@ -49,8 +48,8 @@ static int open_engine(const struct mount *mount, struct engine **ret_engine,
 }
 
 /* From the attached device to the end of the mount. */
-static int serve(struct mount *mount, struct engine *engine, struct fs *fs, int device,
-		 int signals, struct reason *reason)
+static int serve(struct mount *mount, struct engine *engine, struct fs *fs, int device, int signals,
+		 struct reason *reason)
 {
 	struct attached attached = {0};
 	struct serve *serve;

@@ -59,8 +59,7 @@ int mountinfo_parse(const char *line, struct mountinfo *ret_info)
 			return -EINVAL;
 	}
 	if (take_field(&at, device, sizeof(device)) != 0 ||
-	    sscanf(device, "%u:%u%n", &ret_info->major, &ret_info->minor, &end) != 2 ||
-	    device[end])
+	    sscanf(device, "%u:%u%n", &ret_info->major, &ret_info->minor, &end) != 2 || device[end])
 		return -EINVAL;
 	if (take_field(&at, ignored, sizeof(ignored)) != 0 ||
 	    take_field(&at, ret_info->mountpoint, sizeof(ret_info->mountpoint)) != 0)

@@ -9,14 +9,14 @@
  * filesystem that does not answer.
  */
 struct mountinfo {
-	unsigned int major, minor;  /* of the filesystem: its st_dev */
-	char mountpoint[PATH_MAX];  /* unescaped */
-	char kind[64];		    /* "ext4", "fuse.aionfs" */
-	char source[PATH_MAX];	    /* unescaped; ours is the state directory */
+	unsigned int major, minor; /* of the filesystem: its st_dev */
+	char mountpoint[PATH_MAX]; /* unescaped */
+	char kind[64];		   /* "ext4", "fuse.aionfs" */
+	char source[PATH_MAX];	   /* unescaped; ours is the state directory */
 };
 
 #define MOUNTINFO_TABLE "/proc/self/mountinfo"
-#define MOUNTINFO_KIND  "fuse.aionfs"
+#define MOUNTINFO_KIND "fuse.aionfs"
 
 /* Reads one line. Returns -EINVAL for what is no such line, or is too long. */
 int mountinfo_parse(const char *line, struct mountinfo *ret_info);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Judges where to mount before anything is opened. Every refusal names the path and says what to do.
- * A mount that does not answer must not hang this: what the table of mounts can tell is asked first,
- * and a mount of our own kind is touched only when it belongs to the same state.
+ * Judges where to mount before anything is opened. Every refusal names the path and says what to
+ * do. A mount that does not answer must not hang this: what the table of mounts can tell is asked
+ * first, and a mount of our own kind is touched only when it belongs to the same state.
  */
 #include "fs/mountpoint.h"
 
@@ -149,10 +149,11 @@ static int check_empty(const char *mountpoint, struct reason *reason)
 				  strerror(errno));
 	while (!error && (entry = readdir(directory))) {
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			error = reason_set(reason, ENOTEMPTY, "mountpoint_not_empty",
-					   "the mountpoint %s is not empty (it has %.100s); mounting "
-					   "would hide what is there",
-					   mountpoint, entry->d_name);
+			error =
+			    reason_set(reason, ENOTEMPTY, "mountpoint_not_empty",
+				       "the mountpoint %s is not empty (it has %.100s); mounting "
+				       "would hide what is there",
+				       mountpoint, entry->d_name);
 	}
 	closedir(directory);
 	return error;

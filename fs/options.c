@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The options of a mount. Refuses what it does not know, naming what it knows: a misspelt limit that
- * was silently ignored would be no limit.
+ * The options of a mount. Refuses what it does not know, naming what it knows: a misspelt limit
+ * that was silently ignored would be no limit.
  */
 #include "fs/options.h"
 
@@ -16,14 +16,14 @@
 #include <unistd.h>
 
 enum option_kind {
-	OPTION_LIMIT,    /* name=NUMBER into a uint64_t at `offset` */
-	OPTION_GROUP,    /* deploy_group= */
-	OPTION_PACKAGE,  /* package= */
-	OPTION_SWITCH,   /* sets a bool at `offset` */
+	OPTION_LIMIT,	 /* name=NUMBER into a uint64_t at `offset` */
+	OPTION_GROUP,	 /* deploy_group= */
+	OPTION_PACKAGE,	 /* package= */
+	OPTION_SWITCH,	 /* sets a bool at `offset` */
 	OPTION_UNSWITCH, /* clears it */
-	OPTION_FLAG,     /* sets `flag` for mount(2) */
-	OPTION_UNFLAG,   /* clears it */
-	OPTION_IGNORED,  /* mount(8)'s own, or without a meaning here */
+	OPTION_FLAG,	 /* sets `flag` for mount(2) */
+	OPTION_UNFLAG,	 /* clears it */
+	OPTION_IGNORED,	 /* mount(8)'s own, or without a meaning here */
 	OPTION_REFUSED,
 };
 
@@ -38,42 +38,42 @@ struct option_rule {
 #define LIMIT(field) offsetof(struct options, engine.limits.field)
 
 static const struct option_rule rules[] = {
-	{"max_archive_bytes", OPTION_LIMIT, LIMIT(archive_bytes), 0, NULL},
-	{"max_inflated_bytes", OPTION_LIMIT, LIMIT(inflated_bytes), 0, NULL},
-	{"max_entries", OPTION_LIMIT, LIMIT(entries), 0, NULL},
-	{"deploy_group", OPTION_GROUP, 0, 0, NULL},
-	{"package", OPTION_PACKAGE, 0, 0, NULL},
-	{"no_scrub", OPTION_SWITCH, offsetof(struct options, engine.no_scrub), 0, NULL},
-	{"allow_other", OPTION_SWITCH, offsetof(struct options, allow_other), 0, NULL},
-	{"no_allow_other", OPTION_UNSWITCH, offsetof(struct options, allow_other), 0, NULL},
-	{"nosuid", OPTION_FLAG, 0, MS_NOSUID, NULL},
-	{"suid", OPTION_UNFLAG, 0, MS_NOSUID, NULL},
-	{"nodev", OPTION_FLAG, 0, MS_NODEV, NULL},
-	{"dev", OPTION_UNFLAG, 0, MS_NODEV, NULL},
-	{"noexec", OPTION_FLAG, 0, MS_NOEXEC, NULL},
-	{"exec", OPTION_UNFLAG, 0, MS_NOEXEC, NULL},
-	{"noatime", OPTION_FLAG, 0, MS_NOATIME, NULL},
-	{"atime", OPTION_UNFLAG, 0, MS_NOATIME, NULL},
-	{"relatime", OPTION_IGNORED, 0, 0, NULL},
-	{"sync", OPTION_IGNORED, 0, 0, NULL}, /* every commit is */
-	{"async", OPTION_IGNORED, 0, 0, NULL},
-	{"defaults", OPTION_IGNORED, 0, 0, NULL},
-	{"rw", OPTION_IGNORED, 0, 0, NULL},
-	{"auto", OPTION_IGNORED, 0, 0, NULL},
-	{"noauto", OPTION_IGNORED, 0, 0, NULL},
-	{"nofail", OPTION_IGNORED, 0, 0, NULL},
-	{"_netdev", OPTION_IGNORED, 0, 0, NULL},
-	{"user", OPTION_IGNORED, 0, 0, NULL},
-	{"nouser", OPTION_IGNORED, 0, 0, NULL},
-	{"users", OPTION_IGNORED, 0, 0, NULL},
-	{"owner", OPTION_IGNORED, 0, 0, NULL},
-	{"group", OPTION_IGNORED, 0, 0, NULL},
-	{"comment", OPTION_IGNORED, 0, 0, NULL},
-	{"ro", OPTION_REFUSED, 0, 0,
-	 "aionfs can't be mounted read-only: it is a place to deploy to. Who may deploy is said by "
-	 "deploy_group=; packages are read-only in any case"},
-	{"remount", OPTION_REFUSED, 0, 0,
-	 "the options of a mounted state can't be changed: unmount it and mount it again"},
+    {"max_archive_bytes", OPTION_LIMIT, LIMIT(archive_bytes), 0, NULL},
+    {"max_inflated_bytes", OPTION_LIMIT, LIMIT(inflated_bytes), 0, NULL},
+    {"max_entries", OPTION_LIMIT, LIMIT(entries), 0, NULL},
+    {"deploy_group", OPTION_GROUP, 0, 0, NULL},
+    {"package", OPTION_PACKAGE, 0, 0, NULL},
+    {"no_scrub", OPTION_SWITCH, offsetof(struct options, engine.no_scrub), 0, NULL},
+    {"allow_other", OPTION_SWITCH, offsetof(struct options, allow_other), 0, NULL},
+    {"no_allow_other", OPTION_UNSWITCH, offsetof(struct options, allow_other), 0, NULL},
+    {"nosuid", OPTION_FLAG, 0, MS_NOSUID, NULL},
+    {"suid", OPTION_UNFLAG, 0, MS_NOSUID, NULL},
+    {"nodev", OPTION_FLAG, 0, MS_NODEV, NULL},
+    {"dev", OPTION_UNFLAG, 0, MS_NODEV, NULL},
+    {"noexec", OPTION_FLAG, 0, MS_NOEXEC, NULL},
+    {"exec", OPTION_UNFLAG, 0, MS_NOEXEC, NULL},
+    {"noatime", OPTION_FLAG, 0, MS_NOATIME, NULL},
+    {"atime", OPTION_UNFLAG, 0, MS_NOATIME, NULL},
+    {"relatime", OPTION_IGNORED, 0, 0, NULL},
+    {"sync", OPTION_IGNORED, 0, 0, NULL}, /* every commit is */
+    {"async", OPTION_IGNORED, 0, 0, NULL},
+    {"defaults", OPTION_IGNORED, 0, 0, NULL},
+    {"rw", OPTION_IGNORED, 0, 0, NULL},
+    {"auto", OPTION_IGNORED, 0, 0, NULL},
+    {"noauto", OPTION_IGNORED, 0, 0, NULL},
+    {"nofail", OPTION_IGNORED, 0, 0, NULL},
+    {"_netdev", OPTION_IGNORED, 0, 0, NULL},
+    {"user", OPTION_IGNORED, 0, 0, NULL},
+    {"nouser", OPTION_IGNORED, 0, 0, NULL},
+    {"users", OPTION_IGNORED, 0, 0, NULL},
+    {"owner", OPTION_IGNORED, 0, 0, NULL},
+    {"group", OPTION_IGNORED, 0, 0, NULL},
+    {"comment", OPTION_IGNORED, 0, 0, NULL},
+    {"ro", OPTION_REFUSED, 0, 0,
+     "aionfs can't be mounted read-only: it is a place to deploy to. Who may deploy is said by "
+     "deploy_group=; packages are read-only in any case"},
+    {"remount", OPTION_REFUSED, 0, 0,
+     "the options of a mounted state can't be changed: unmount it and mount it again"},
 };
 
 #define RULE_COUNT (sizeof(rules) / sizeof(*rules))
@@ -81,9 +81,9 @@ static const struct option_rule rules[] = {
 void options_init(struct options *options)
 {
 	*options = (struct options){
-		.engine.owner = getuid(),
-		.allow_other = getuid() == 0,
-		.mount_flags = MS_NOSUID | MS_NODEV,
+	    .engine.owner = getuid(),
+	    .allow_other = getuid() == 0,
+	    .mount_flags = MS_NOSUID | MS_NODEV,
 	};
 }
 
@@ -111,8 +111,7 @@ int options_number(const char *text, uint64_t *ret_number)
 		suffix = strchr(suffixes, toupper((unsigned char)*text));
 		if (!suffix || text[1])
 			return -EINVAL;
-		if (__builtin_mul_overflow(number, 1ull << (10 * (suffix - suffixes + 1)),
-					   &number))
+		if (__builtin_mul_overflow(number, 1ull << (10 * (suffix - suffixes + 1)), &number))
 			return -ERANGE;
 	}
 	if (number == 0)

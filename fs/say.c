@@ -15,7 +15,7 @@
 #include "fs/commands.h"
 
 #define PROGRESS_FIRST_NS (1000ll * 1000 * 1000)
-#define PROGRESS_NEXT_NS  (100ll * 1000 * 1000)
+#define PROGRESS_NEXT_NS (100ll * 1000 * 1000)
 
 static int64_t progress_due_ns; /* 0: no work is under way */
 static bool progress_shown;
@@ -39,8 +39,7 @@ void say_reason(const char *subject, const struct reason *reason, int error)
 	if (!reason->message[0])
 		say("%s%s%s", before, colon, strerror(error < 0 ? -error : EIO));
 	else if (reason->entry[0])
-		say("%s%s%s: %s (%s)", before, colon, reason->entry, reason->message,
-		    reason->code);
+		say("%s%s%s: %s (%s)", before, colon, reason->entry, reason->message, reason->code);
 	else
 		say("%s%s%s (%s)", before, colon, reason->message, reason->code);
 }

@@ -4,8 +4,8 @@
  * and waits for them; the caller waits for its end or for a signal, whichever comes first.
  *
  * Ending the loop from outside: libfuse 3.14 only sets a flag that its waiting thread looks at
- * when a signal handler interrupts it, so that thread gets SIGUSR1 until it has ended. It then cancels
- * the workers, which can be cancelled only while they wait for a request, never within one.
+ * when a signal handler interrupts it, so that thread gets SIGUSR1 until it has ended. It then
+ * cancels the workers, which can be cancelled only while they wait for a request, never within one.
  *
  * Requests are quick (what is slow goes to fs/work.c), so a few threads suffice; a device of their
  * own for each (clone_fd) brought nothing with so few.
@@ -23,8 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define THREADS	   4
-#define NUDGE_NS   (20l * 1000 * 1000)
+#define THREADS 4
+#define NUDGE_NS (20l * 1000 * 1000)
 
 struct serve {
 	struct fuse_session *session;
@@ -106,8 +106,8 @@ int serve_start(struct fs *fs, int device, struct serve **ret_serve, struct reas
 		if (serve && serve->session)
 			fuse_session_destroy(serve->session);
 		free(serve);
-		return reason_set(reason, -error, "mount_failed",
-				  "requests can't be served: %s", strerror(-error));
+		return reason_set(reason, -error, "mount_failed", "requests can't be served: %s",
+				  strerror(-error));
 	}
 	*ret_serve = serve;
 	return 0;

@@ -5,7 +5,8 @@
 #include "fs/fs.h"
 
 /*
- * Taking requests from the kernel in threads of their own, until the mount is gone or is told to go.
+ * Taking requests from the kernel in threads of their own, until the mount is gone or is told to
+ * go.
  */
 struct serve;
 

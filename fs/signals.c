@@ -34,6 +34,5 @@ bool signals_pending(void)
 
 	if (sigpending(&set) != 0)
 		return false;
-	return sigismember(&set, SIGTERM) || sigismember(&set, SIGINT) ||
-	       sigismember(&set, SIGHUP);
+	return sigismember(&set, SIGTERM) || sigismember(&set, SIGINT) || sigismember(&set, SIGHUP);
 }

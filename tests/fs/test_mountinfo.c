@@ -10,12 +10,12 @@
 #include <unistd.h>
 
 static const char table[] =
-	"21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
-	"40 21 0:41 / /mnt/aion rw,nosuid shared:7 master:2 - fuse.aionfs /srv/one rw,user_id=0\n"
-	"41 40 0:42 / /mnt/aion rw - fuse.aionfs /srv/two rw\n"
-	"42 21 0:43 / /mnt/with\\040space\\011and\\134 rw - fuse.aionfs /srv/a\\040b rw\n"
-	"not a line\n"
-	"43 21 0:44 / /mnt/other rw - fuse.sshfs /srv/one rw\n";
+    "21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+    "40 21 0:41 / /mnt/aion rw,nosuid shared:7 master:2 - fuse.aionfs /srv/one rw,user_id=0\n"
+    "41 40 0:42 / /mnt/aion rw - fuse.aionfs /srv/two rw\n"
+    "42 21 0:43 / /mnt/with\\040space\\011and\\134 rw - fuse.aionfs /srv/a\\040b rw\n"
+    "not a line\n"
+    "43 21 0:44 / /mnt/other rw - fuse.sshfs /srv/one rw\n";
 
 static char path[] = "/tmp/aionfs-mountinfo-XXXXXX";
 
@@ -37,9 +37,9 @@ Test(mountinfo, a_line_has_its_fields)
 {
 	struct mountinfo info;
 
-	cr_assert_eq(mountinfo_parse("36 35 98:12 /root /mnt rw,noatime a:1 b:2 - fuse.aionfs /s rw",
-				     &info),
-		     0);
+	cr_assert_eq(
+	    mountinfo_parse("36 35 98:12 /root /mnt rw,noatime a:1 b:2 - fuse.aionfs /s rw", &info),
+	    0);
 	cr_assert_eq(info.major, 98u);
 	cr_assert_eq(info.minor, 12u);
 	cr_assert_str_eq(info.mountpoint, "/mnt");
@@ -59,9 +59,16 @@ Test(mountinfo, optional_fields_may_be_missing)
 Test(mountinfo, what_is_no_line_is_refused)
 {
 	static const char *const bad[] = {
-		"", "\n", "36", "36 35 98:0 / /mnt rw", "36 35 98 / /mnt rw - a b",
-		"36 35 a:b / /mnt rw - a b", "36 35 98:0x / /mnt rw - a b", " - a b",
-		"36 35 98:0 - a b c d e", "36 35 98:0 / /mnt rw - a",
+	    "",
+	    "\n",
+	    "36",
+	    "36 35 98:0 / /mnt rw",
+	    "36 35 98 / /mnt rw - a b",
+	    "36 35 a:b / /mnt rw - a b",
+	    "36 35 98:0x / /mnt rw - a b",
+	    " - a b",
+	    "36 35 98:0 - a b c d e",
+	    "36 35 98:0 / /mnt rw - a",
 	};
 	struct mountinfo info;
 

@@ -36,9 +36,9 @@ Test(options, numbers_have_suffixes)
 		const char *text;
 		uint64_t number;
 	} good[] = {
-		{"1", 1},	       {"4096", 4096},	     {"2k", 2048},
-		{"2K", 2048},	       {"3M", 3ull << 20},   {"16G", 16ull << 30},
-		{"1T", 1ull << 40},    {"007", 7},	     {"18446744073709551615", UINT64_MAX},
+	    {"1", 1},		{"4096", 4096},	    {"2k", 2048},
+	    {"2K", 2048},	{"3M", 3ull << 20}, {"16G", 16ull << 30},
+	    {"1T", 1ull << 40}, {"007", 7},	    {"18446744073709551615", UINT64_MAX},
 	};
 	uint64_t number;
 
@@ -50,8 +50,8 @@ Test(options, numbers_have_suffixes)
 
 Test(options, what_is_no_number_is_refused)
 {
-	static const char *const bad[] = {"", "0", "-5", "+5", " 5", "5 ", "5KB", "5X", "K", "0G",
-					  "many", "1.5G", "0x10"};
+	static const char *const bad[] = {"",	"0", "-5", "+5",   " 5",   "5 ",  "5KB",
+					  "5X", "K", "0G", "many", "1.5G", "0x10"};
 	uint64_t number = 77;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
@@ -100,9 +100,13 @@ Test(options, groups_by_name_and_number)
 
 Test(options, a_group_that_is_none)
 {
-	static const char *const bad[] = {"deploy_group=no-such-group-here", "deploy_group=-1",
-					  "deploy_group=4294967295", "deploy_group=99999999999999",
-					  "deploy_group=4K", "deploy_group=", "deploy_group"};
+	static const char *const bad[] = {"deploy_group=no-such-group-here",
+					  "deploy_group=-1",
+					  "deploy_group=4294967295",
+					  "deploy_group=99999999999999",
+					  "deploy_group=4K",
+					  "deploy_group=",
+					  "deploy_group"};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		cr_assert_eq(parse(bad[i]), -EINVAL, "%s", bad[i]);
@@ -185,8 +189,8 @@ Test(options, values_where_none_belong)
 
 Test(options, garbage_does_no_harm)
 {
-	static const char *const garbage[] = {"\\", "\\,", "=", "==,=", ",\\", "x-", "=x",
-					      "package=\\"};
+	static const char *const garbage[] = {
+	    "\\", "\\,", "=", "==,=", ",\\", "x-", "=x", "package=\\"};
 
 	for (size_t i = 0; i < sizeof(garbage) / sizeof(*garbage); i++)
 		options_parse(&options, garbage[i], false, &reason);
