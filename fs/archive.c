@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Owns the layouts of the archives that were read last: a layout costs memory in proportion to its
- * version's entries, so few are kept, whatever number of archives is open. Invariant: no layout of an
- * unloaded version stays in the cache, since it would keep the version's contents in the store.
+ * version's entries, so few are kept, whatever number of archives is open. Invariant: no layout of
+ * an unloaded version stays in the cache, since it would keep the version's contents in the store.
  *
- * Each content is verified before its first byte goes out. Large contents are answered from the store's
- * map without a copy; small ones are copied, because a request has at most IOV_MAX vectors.
+ * Each content is verified before its first byte goes out. Large contents are answered from the
+ * store's map without a copy; small ones are copied, because a request has at most IOV_MAX vectors.
  */
 #include "fs/archive.h"
 
@@ -20,7 +20,7 @@
 #include "store/contents.h"
 
 #define LAYOUTS_MAX 8
-#define COPIED_MAX  8192 /* contents up to this size are copied */
+#define COPIED_MAX 8192	 /* contents up to this size are copied */
 #define VECTORS_MAX 1000 /* below IOV_MAX; 1 MiB of larger contents needs a third of it */
 
 struct layout {
@@ -28,7 +28,7 @@ struct layout {
 	const struct tree *tree;
 	struct tarball *tarball;
 	unsigned users; /* under archives->lock; the cache is one */
-	uint64_t used;  /* when it was used last, by the cache's count */
+	uint64_t used;	/* when it was used last, by the cache's count */
 };
 
 struct archives {
@@ -218,7 +218,9 @@ int archive_size(struct call *call, struct version *version, uint64_t *ret_size)
 	return 0;
 }
 
-/* One answer under construction: literal and small bytes in `bytes`, the others in the store's map. */
+/*
+ * One answer under construction: literal and small bytes in `bytes`, the others in the store's map.
+ */
 struct answer {
 	struct contents_reader *reader;
 	char *bytes;
@@ -227,7 +229,9 @@ struct answer {
 	int count;
 };
 
-/* Bytes that were just put at the end of `bytes` go out; next to the last ones they share a vector. */
+/*
+ * Bytes that were just put at the end of `bytes` go out; next to the last ones they share a vector.
+ */
 static int take_bytes(struct answer *answer, size_t length)
 {
 	char *start = answer->bytes + answer->used;

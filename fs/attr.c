@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns what stat(2) shows: modes, owners, sizes, times. The daemon checks permissions itself, so these
- * bits only have to be honest about what it will say.
+ * Owns what stat(2) shows: modes, owners, sizes, times. The daemon checks permissions itself, so
+ * these bits only have to be honest about what it will say.
  */
 #include "fs/attr.h"
 

@@ -16,8 +16,8 @@ void attr_link(const struct fs *fs, struct stat *attr, uint64_t inode, uint64_t 
 void attr_set_time(struct stat *attr, int64_t time_ns);
 
 /*
- * Whether the caller may do what ACCESS asks for (R_OK, W_OK, X_OK), by the mode's bits; root may do
- * all but execute what nobody may. Returns -EACCES.
+ * Whether the caller may do what ACCESS asks for (R_OK, W_OK, X_OK), by the mode's bits; root may
+ * do all but execute what nobody may. Returns -EACCES.
  */
 int attr_access(fuse_req_t request, const struct stat *attr, int mask);
 

@@ -82,7 +82,10 @@ static int copy_arguments(struct call *call)
 	return 0;
 }
 
-/* Called with the request's lock held: it only marks, and moves the call where it is looked at soon. */
+/*
+ * Called with the request's lock held: it only marks, and moves the call where it is looked at
+ * soon.
+ */
 static void on_interrupt(fuse_req_t request, void *context)
 {
 	struct call *call = context;

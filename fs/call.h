@@ -15,8 +15,8 @@
  * One request of the kernel on its way to its one answer. It begins on the stack of the thread that
  * took it from the kernel and is tried there; what would block is copied to the heap and run by a
  * worker. A runner answers the request itself and returns 0, or answers nothing and returns a
- * negative errno, which is then the answer: so each request is answered exactly once. When it had the
- * turn of a spool, that ends with the answer.
+ * negative errno, which is then the answer: so each request is answered exactly once. When it had
+ * the turn of a spool, that ends with the answer.
  */
 struct fs {
 	struct engine *engine;
@@ -36,7 +36,7 @@ struct fs {
 #define CALL_HELD 1
 
 /* Times that the kernel may keep an entry or attributes, in seconds. */
-#define TIMEOUT_NEVER   0.0
+#define TIMEOUT_NEVER 0.0
 #define TIMEOUT_FOREVER 1e9
 
 struct call {
@@ -80,8 +80,8 @@ void call_init(struct call *call, fuse_req_t request, int (*run)(struct call *),
 void call_start(struct call *call);
 
 /*
- * Copies a call to the heap, with all that it points to, and puts `ret_call` on the list of those that
- * a drain cancels. Returns -ENOMEM, -ESHUTDOWN; then nothing was done.
+ * Copies a call to the heap, with all that it points to, and puts `ret_call` on the list of those
+ * that a drain cancels. Returns -ENOMEM, -ESHUTDOWN; then nothing was done.
  */
 int call_keep(const struct call *call, struct call **ret_call);
 
@@ -89,8 +89,8 @@ int call_keep(const struct call *call, struct call **ret_call);
 int call_submit(struct call *call);
 
 /*
- * Hands a call from the stack to a worker, for what is known to block. Without memory or workers it is
- * answered with the error here.
+ * Hands a call from the stack to a worker, for what is known to block. Without memory or workers it
+ * is answered with the error here.
  */
 void call_defer(struct call *call);
 

@@ -4,11 +4,11 @@
  *
  *     plain name, closed or synced     decode and commit; the verdict is the answer
  *     dot name, closed                 decode, remember what came of it, answer 0
- *     dot name renamed to a plain one  decode if it was written since, commit; the verdict is the answer
+ *     dot name renamed to a plain one  decode what is new, commit; the verdict is the answer
  *
- * Invariant: whoever closes, syncs or renames last hears the verdict on the bytes as they are then. A
- * close without a new byte gets the last verdict again, since the one that heard it first may have been
- * a child that closed its copy of the descriptor.
+ * Invariant: whoever closes, syncs or renames last hears the verdict on the bytes as they are then.
+ * A close without a new byte gets the last verdict again, since the one that heard it first may
+ * have been a child that closed its copy of the descriptor.
  */
 #include "fs/commit.h"
 

@@ -6,8 +6,8 @@
 #include "fs/spool.h"
 
 /*
- * When a spool is judged. Runners for FLUSH and FSYNC (`file`) and RENAME within a box (`node`, `name`,
- * `text` is the new name, `flags`); init their calls with commit_init.
+ * When a spool is judged. Runners for FLUSH and FSYNC (`file`) and RENAME within a box (`node`,
+ * `name`, `text` is the new name, `flags`); init their calls with commit_init.
  */
 int commit_flush(struct call *call);
 int commit_fsync(struct call *call);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the names and files of deploy/ and stage/: what is shown, and what is written. When a file is
- * judged is commit.c's. Invariant: each open of a plain name for writing has a spool of its own, so two
- * writers of one name never mix; the receipt shows the last verdict.
+ * Owns the names and files of deploy/ and stage/: what is shown, and what is written. When a file
+ * is judged is commit.c's. Invariant: each open of a plain name for writing has a spool of its own,
+ * so two writers of one name never mix; the receipt shows the last verdict.
  *
- * Refuses, before the first byte, whoever may not deploy; renaming or overwriting somebody else's dot
- * name; everything in a box but plain files.
+ * Refuses, before the first byte, whoever may not deploy; renaming or overwriting somebody else's
+ * dot name; everything in a box but plain files.
  */
 #include "fs/dropbox.h"
 
@@ -157,7 +157,10 @@ static int open_kept(struct call *call, enum box box, const char *name)
 	return r < 0 ? r : reply_open(call);
 }
 
-/* Somebody looks at a name that was closed with nothing in it, and will find out why it deployed nothing. */
+/*
+ * Somebody looks at a name that was closed with nothing in it, and will find out why it deployed
+ * nothing.
+ */
 static void settle_empty(struct call *call, enum box box, const char *name)
 {
 	struct spool *spool = spool_find_open(call->fs, box, name, NULL);
@@ -274,7 +277,9 @@ int dropbox_create(struct call *call)
 	return r < 0 ? r : reply_entry(call, box, true);
 }
 
-/* A file that is made without being opened: a dot name is there from now on, a plain one is empty. */
+/*
+ * A file that is made without being opened: a dot name is there from now on, a plain one is empty.
+ */
 int dropbox_mknod(struct call *call)
 {
 	struct spool *spool = NULL;
@@ -343,7 +348,8 @@ void dropbox_release(struct fs *fs, struct handle *handle)
 {
 	struct spool *spool = handle->spool;
 
-	if (handle->is_writer && handle->is_fresh && !spool->is_dot && atomic_load(&spool->size) == 0)
+	if (handle->is_writer && handle->is_fresh && !spool->is_dot &&
+	    atomic_load(&spool->size) == 0)
 		commit_note_empty(fs, spool);
 }
 
@@ -361,7 +367,10 @@ int dropbox_getattr(struct call *call)
 	return 0;
 }
 
-/* Whom a change of attributes is about: the open file, the dot name, or a name that is being written. */
+/*
+ * Whom a change of attributes is about: the open file, the dot name, or a name that is being
+ * written.
+ */
 static struct spool *find_target(struct call *call, enum box box, const char *name)
 {
 	struct fs *fs = call->fs;
@@ -398,7 +407,10 @@ static int change_spool(struct call *call, struct spool *spool)
 	return 0;
 }
 
-/* Receipts have the mode and times that they have; tools that set others after a copy must not fail. */
+/*
+ * Receipts have the mode and times that they have; tools that set others after a copy must not
+ * fail.
+ */
 static int check_receipt_change(struct call *call, enum box box, const char *name)
 {
 	struct receipt receipt = {0};

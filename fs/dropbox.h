@@ -7,8 +7,9 @@
 #include "fs/handle.h"
 
 /*
- * deploy/ and stage/: files that are written into them, and the receipts that are read back. A plain
- * name commits when it is closed or synced, a dot name when it is renamed to a plain one (commit.h).
+ * deploy/ and stage/: files that are written into them, and the receipts that are read back. A
+ * plain name commits when it is closed or synced, a dot name when it is renamed to a plain one
+ * (commit.h).
  */
 
 /* The box that a directory's or a name's node is of. Returns whether it is one. */
@@ -21,7 +22,9 @@ bool dropbox_of(const struct node *node, enum box *ret_box);
 int dropbox_describe(struct call *call, enum box box, const char *name, struct stat *ret_attr);
 int dropbox_list(struct fs *fs, enum box box, struct listing *listing);
 
-/* Runners. OPEN and SETATTR: `node` is the file's; CREATE, MKNOD, UNLINK: the box's, with `name`. */
+/*
+ * Runners. OPEN and SETATTR: `node` is the file's; CREATE, MKNOD, UNLINK: the box's, with `name`.
+ */
 int dropbox_open(struct call *call);
 int dropbox_create(struct call *call);
 int dropbox_mknod(struct call *call);

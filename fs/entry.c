@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the map of the tree: which names a directory has, and what stands behind each. The parts that
- * are more than names (packages, drop boxes, routes) describe their own entries.
+ * Owns the map of the tree: which names a directory has, and what stands behind each. The parts
+ * that are more than names (packages, drop boxes, routes) describe their own entries.
  *
- * Times that the kernel may keep: for ever under a version, and for what an archive or an index is;
- * never for names that can come, go or change meaning.
+ * What the kernel may keep: everything under a version, what an archive or an index is, and the
+ * names on the way to a version, so that opening a file there is one request. A type that lost its
+ * last version is told to the kernel as -ESTALE when it asks about it: it then looks the name up
+ * again. Other names that can come, go or change meaning are asked for each time.
  */
 #include "fs/entry.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/log.h"
@@ -27,11 +29,16 @@ static const struct {
 	const char *name;
 	enum node_fixed fixed;
 } top[] = {
-	{"README", FIXED_README},     {"deploy", FIXED_DEPLOY},
-	{"stage", FIXED_STAGE},       {"packages", FIXED_PACKAGES},
-	{"archives", FIXED_ARCHIVES}, {"indexes", FIXED_INDEXES},
-	{"routes", FIXED_ROUTES},     {"quarantine", FIXED_QUARANTINE},
-	{"log", FIXED_LOG},           {"status", FIXED_STATUS},
+	{"README", FIXED_README},
+	{"deploy", FIXED_DEPLOY},
+	{"stage", FIXED_STAGE},
+	{"packages", FIXED_PACKAGES},
+	{"archives", FIXED_ARCHIVES},
+	{"indexes", FIXED_INDEXES},
+	{"routes", FIXED_ROUTES},
+	{"quarantine", FIXED_QUARANTINE},
+	{"log", FIXED_LOG},
+	{"status", FIXED_STATUS},
 	{"metrics", FIXED_METRICS},
 };
 
@@ -208,8 +215,7 @@ static int describe_fixed(struct fs *fs, const struct node *node, struct stat *r
 	case FIXED_INDEXES:
 	case FIXED_ROUTES:
 		changed_ns = catalog_changed_ns(engine->catalog);
-		attr_directory(fs, ret_attr, inode,
-			       changed_ns ? changed_ns : engine->mounted_ns);
+		attr_directory(fs, ret_attr, inode, changed_ns ? changed_ns : engine->mounted_ns);
 		return 0;
 	case FIXED_QUARANTINE:
 		attr_directory(fs, ret_attr, inode, quarantine_changed_ns(engine));
@@ -247,6 +253,8 @@ static int describe_named(struct call *call, const struct node *node,
 
 	switch (node->place) {
 	case PLACE_PACKAGES:
+		ret_entry->entry_timeout = TIMEOUT_FOREVER;
+		return describe_type(fs, node, &ret_entry->attr);
 	case PLACE_ARCHIVES:
 	case PLACE_INDEXES:
 		return describe_type(fs, node, &ret_entry->attr);
@@ -324,6 +332,7 @@ int entry_describe(struct call *call, const struct node *node, struct fuse_entry
 	switch (node->kind) {
 	case NODE_FIXED:
 		ret_entry->ino = node->fixed;
+		ret_entry->entry_timeout = TIMEOUT_FOREVER;
 		return describe_fixed(call->fs, node, &ret_entry->attr);
 	case NODE_NAMED:
 		return describe_named(call, node, ret_entry);
@@ -336,6 +345,16 @@ int entry_describe(struct call *call, const struct node *node, struct fuse_entry
 		break;
 	}
 	return -ESTALE;
+}
+
+int entry_describe_known(struct call *call, const struct node *node,
+			 struct fuse_entry_param *ret_entry)
+{
+	int r = entry_describe(call, node, ret_entry);
+
+	if (r == -ENOENT && node->kind == NODE_NAMED && node->place == PLACE_PACKAGES)
+		return -ESTALE;
+	return r;
 }
 
 int entry_count(struct fs *fs, const struct node *node, struct fuse_entry_param *entry)

@@ -20,6 +20,10 @@ int entry_child(struct call *call, const struct node *parent, const char *name,
  */
 int entry_describe(struct call *call, const struct node *node, struct fuse_entry_param *ret_entry);
 
+/* As entry_describe, for a node that the kernel knows: one that is gone is -ESTALE. */
+int entry_describe_known(struct call *call, const struct node *node,
+			 struct fuse_entry_param *ret_entry);
+
 /* Gives a described entry its node id, with a look-up counted. Returns -ENOMEM. */
 int entry_count(struct fs *fs, const struct node *node, struct fuse_entry_param *entry);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns open and read of what is read-only. Invariant: a content is verified when it is opened, before
- * its first byte is served, and then goes from the store's map to the kernel without a copy and without
- * a lock that a deploy could hold. Writing is refused when the file is opened.
+ * Owns open and read of what is read-only. Invariant: a content is verified when it is opened,
+ * before its first byte is served, and then goes from the store's map to the kernel without a copy
+ * and without a lock that a deploy could hold. Writing is refused when the file is opened.
  */
 #include "fs/files.h"
 
@@ -141,8 +141,8 @@ int files_open(struct call *call)
 }
 
 /*
- * The kernel copies straight out of the map. Where the file behind the map was cut, that copy fails,
- * and the kernel answers the reader with EIO by itself.
+ * The kernel copies straight out of the map. Where the file behind the map was cut, that copy
+ * fails, and the kernel answers the reader with EIO by itself.
  */
 static int read_content(struct call *call, const struct handle *handle)
 {

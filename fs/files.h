@@ -5,8 +5,8 @@
 #include "fs/call.h"
 
 /*
- * Reading: the files of packages, archives, indexes, the log and the texts. Runners for OPEN (`file`
- * with its flags) and READ (`file`, `offset`, `size`) of everything but the drop boxes.
+ * Reading: the files of packages, archives, indexes, the log and the texts. Runners for OPEN
+ * (`file` with its flags) and READ (`file`, `offset`, `size`) of everything but the drop boxes.
  */
 int files_open(struct call *call);
 int files_read(struct call *call);

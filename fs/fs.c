@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Owns the tree as a whole: its parts come up together, are drained together, and go in reverse order. */
+/*
+ * Owns the tree as a whole: its parts come up together, are drained together, and go in reverse
+ * order.
+ */
 #include "fs/fs.h"
 
 #include <errno.h>
@@ -11,10 +14,10 @@
 #include "fs/links.h"
 #include "fs/spool.h"
 
-#define QUICK_THREADS  4
+#define QUICK_THREADS 4
 #define DECODE_THREADS 4
-#define QUICK_MAX      16384
-#define DECODE_MAX     256
+#define QUICK_MAX 16384
+#define DECODE_MAX 256
 
 static int make_parts(struct fs *fs)
 {
@@ -48,7 +51,8 @@ int fs_new(struct engine *engine, const struct fs_options *options, struct fs **
 	if (r < 0) {
 		fs_free(fs);
 		return reason_set(reason, -r, "no_memory",
-				  "the mount's threads and tables cannot be made: %s", strerror(-r));
+				  "the mount's threads and tables cannot be made: %s",
+				  strerror(-r));
 	}
 	*ret_fs = fs;
 	return 0;

@@ -12,8 +12,8 @@
 #include "store/reason.h"
 
 /*
- * The mount's tree as FUSE low-level operations. It decides nothing: it translates names and requests
- * into calls of the engine, and their results into replies.
+ * The mount's tree as FUSE low-level operations. It decides nothing: it translates names and
+ * requests into calls of the engine, and their results into replies.
  *
  * The page that mounts goes: engine_open; fs_new (starts threads, so after the last fork of a bare
  * process); fuse_session_new(args, fs_operations(), ..., fs); mount; fs_tune; engine_ready; the
@@ -37,9 +37,9 @@ int fs_new(struct engine *engine, const struct fs_options *options, struct fs **
 const struct fuse_lowlevel_ops *fs_operations(void);
 
 /*
- * Raises the mount's read-ahead to 1 MiB under /sys/class/bdi, if that is permitted; otherwise reads
- * are smaller, and slower. Context: after mounting; stats `mountpoint`, so the session's loop must be
- * running in another thread.
+ * Raises the mount's read-ahead to 1 MiB under /sys/class/bdi, if that is permitted; otherwise
+ * reads are smaller, and slower. Context: after mounting; stats `mountpoint`, so the session's loop
+ * must be running in another thread.
  */
 void fs_tune(const char *mountpoint);
 

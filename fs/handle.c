@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the list of open files and directories. Invariant: what a handle holds (a version, a spool, a
- * text) is given back exactly once, when the handle goes.
+ * Owns the list of open files and directories. Invariant: what a handle holds (a version, a spool,
+ * a text) is given back exactly once, when the handle goes.
  */
 #include "fs/handle.h"
 

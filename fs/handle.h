@@ -11,12 +11,12 @@
  */
 enum handle_kind {
 	HANDLE_LISTING, /* a directory whose names come and go: `listing` */
-	HANDLE_TREE,    /* a directory of a version; nothing is kept */
+	HANDLE_TREE,	/* a directory of a version; nothing is kept */
 	HANDLE_CONTENT, /* a file of a version, or its index: `version`, `digest`, `size` */
 	HANDLE_ARCHIVE, /* archives/TYPE/VERSION.tar: `version`, `size` */
-	HANDLE_TEXT,    /* a text as it was at open: `text`, `size` */
-	HANDLE_LOG,     /* the log, growing */
-	HANDLE_SPOOL,   /* an archive on its way in, or read back: `spool` */
+	HANDLE_TEXT,	/* a text as it was at open: `text`, `size` */
+	HANDLE_LOG,	/* the log, growing */
+	HANDLE_SPOOL,	/* an archive on its way in, or read back: `spool` */
 	HANDLE_NOTHING, /* the empty file that stands where a link will be */
 };
 
@@ -50,7 +50,9 @@ struct handle *handle_new(struct fs *fs, enum handle_kind kind);
 /* Takes one more reference: for who still reads from it when its request is answered. */
 struct handle *handle_get(struct handle *handle);
 
-/* Gives a reference back, as RELEASE does; with the last one the handle goes, with what it holds. */
+/*
+ * Gives a reference back, as RELEASE does; with the last one the handle goes, with what it holds.
+ */
 void handle_put(struct fs *fs, struct handle *handle);
 
 static inline struct handle *handle_of(const struct fuse_file_info *file)

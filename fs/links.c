@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Owns the staged links. Few, short-lived, and bounded: what a crashed tool leaves goes with the mount. */
+/*
+ * Owns the staged links. Few, short-lived, and bounded: what a crashed tool leaves goes with the
+ * mount.
+ */
 #include "fs/links.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns directories that are read. Under a version the offset of an entry is its place in the index, so
- * nothing is remembered between two reads. Elsewhere the names are taken down when a read begins at
- * the start, and an entry that went away meanwhile is passed over.
+ * Owns directories that are read. Under a version the offset of an entry is its place in the index,
+ * so nothing is remembered between two reads. Elsewhere the names are taken down when a read begins
+ * at the start, and an entry that went away meanwhile is passed over.
  */
 #include "fs/listing.h"
 
@@ -250,6 +250,19 @@ static int open_package(struct call *call, const struct node *node)
 	return 0;
 }
 
+static int open_listing(struct call *call, const struct node *node)
+{
+	struct fuse_entry_param entry;
+	struct handle *handle;
+	int r = entry_describe_known(call, node, &entry);
+
+	if (r < 0)
+		return r;
+	handle = handle_new(call->fs, HANDLE_LISTING);
+	call->file.fh = (uintptr_t)handle;
+	return handle ? 0 : -ENOMEM;
+}
+
 int listing_open(struct call *call)
 {
 	struct node node;
@@ -261,10 +274,7 @@ int listing_open(struct call *call)
 	} else if (node.kind == NODE_INVALID) {
 		r = -ESTALE;
 	} else {
-		struct handle *handle = handle_new(call->fs, HANDLE_LISTING);
-
-		call->file.fh = (uintptr_t)handle;
-		r = handle ? 0 : -ENOMEM;
+		r = open_listing(call, &node);
 	}
 	if (r < 0)
 		return r;

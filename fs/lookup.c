@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the answers about names: is it there, what is it, may I. A name that is missing under a version
- * is missing for ever, and the kernel is told so; everywhere else it is asked for again.
+ * Owns the answers about names: is it there, what is it, may I. A name that is missing under a
+ * version is missing for ever, and the kernel is told so; everywhere else it is asked for again.
  */
 #include "fs/lookup.h"
 
@@ -60,7 +60,7 @@ int lookup_attr(struct call *call)
 	int r;
 
 	node_resolve(call->fs->nodes, call->node, &node);
-	r = entry_describe(call, &node, &entry);
+	r = entry_describe_known(call, &node, &entry);
 	if (r < 0)
 		return r;
 	fuse_reply_attr(call->request, &entry.attr, entry.attr_timeout);
@@ -85,7 +85,7 @@ int lookup_access(struct call *call)
 	int r;
 
 	node_resolve(call->fs->nodes, call->node, &node);
-	r = entry_describe(call, &node, &entry);
+	r = entry_describe_known(call, &node, &entry);
 	if (r < 0)
 		return r;
 	if ((call->flags & W_OK) && is_read_only(&node))

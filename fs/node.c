@@ -6,8 +6,8 @@
  *     63..60 kind, 59..0  running number         a name in the table
  *     a small number                             the names that are always there
  *
- * Invariant: a name in the table has one id for as long as the kernel holds a look-up of it, and the
- * table holds nothing else, so its size is bounded by the kernel's own memory of names.
+ * Invariant: a name in the table has one id for as long as the kernel holds a look-up of it, and
+ * the table holds nothing else, so its size is bounded by the kernel's own memory of names.
  */
 #include "fs/node.h"
 
@@ -15,11 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KIND_SHIFT   60
-#define SLOT_SHIFT   32
-#define SLOT_MASK    0x0fffffffull
-#define NUMBER_MASK  0x0fffffffffffffffull
-#define BUCKETS_MIN  256u
+#define KIND_SHIFT 60
+#define SLOT_SHIFT 32
+#define SLOT_MASK 0x0fffffffull
+#define NUMBER_MASK 0x0fffffffffffffffull
+#define BUCKETS_MIN 256u
 
 struct name {
 	struct name *next_by_id, *next_by_text;
@@ -153,7 +153,8 @@ static struct name *find_text(struct node_table *table, enum place place, uint64
 {
 	struct name *name = table->by_text[hash & (table->bucket_count - 1)];
 
-	while (name && (name->hash != hash || name->place != place || strcmp(name->text, text) != 0))
+	while (name &&
+	       (name->hash != hash || name->place != place || strcmp(name->text, text) != 0))
 		name = name->next_by_text;
 	return name;
 }

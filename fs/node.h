@@ -46,11 +46,11 @@ enum node_fixed {
 
 /* The directories whose names come and go. */
 enum place {
-	PLACE_PACKAGES,   /* packages/TYPE */
-	PLACE_ARCHIVES,   /* archives/TYPE */
-	PLACE_INDEXES,    /* indexes/TYPE */
+	PLACE_PACKAGES,	  /* packages/TYPE */
+	PLACE_ARCHIVES,	  /* archives/TYPE */
+	PLACE_INDEXES,	  /* indexes/TYPE */
 	PLACE_QUARANTINE, /* quarantine/TYPE */
-	PLACE_DAMAGE,     /* quarantine/TYPE/VERSION, as "TYPE/VERSION" */
+	PLACE_DAMAGE,	  /* quarantine/TYPE/VERSION, as "TYPE/VERSION" */
 	PLACE_DEPLOY,
 	PLACE_STAGE,
 	PLACE_ROUTES,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the translation of a version's index into entries and attributes. Invariant: what it says about
- * an entry is the same for as long as the version's slot exists, because the index is its name.
+ * Owns the translation of a version's index into entries and attributes. Invariant: what it says
+ * about an entry is the same for as long as the version's slot exists, because the index is its
+ * name.
  */
 #include "fs/package.h"
 
@@ -57,7 +58,7 @@ void package_describe_root(struct fs *fs, const struct version *version,
 	memset(ret_entry, 0, sizeof(*ret_entry));
 	ret_entry->ino = node_of_entry(version->slot, 0);
 	ret_entry->generation = version->slot;
-	ret_entry->entry_timeout = TIMEOUT_NEVER;
+	ret_entry->entry_timeout = TIMEOUT_FOREVER;
 	ret_entry->attr_timeout = TIMEOUT_NEVER;
 	attr_directory(fs, &ret_entry->attr, inode_of_entry(&version->digest, 0),
 		       version->first_ns);

@@ -7,8 +7,9 @@
 
 /*
  * What is under packages/TYPE/VERSION. Nothing of it ever changes, so the kernel may keep entries,
- * attributes and pages for good. Only the version's own directory is always asked for anew: its time
- * is that of the latest deploy, and it can be unloaded.
+ * attributes and pages for good. The version's own directory has attributes that are always asked
+ * for anew: its time is that of the latest deploy. Its name the kernel may keep, since a version is
+ * only ever unloaded by rmdir(2) in this mount, which drops the name in the kernel as well.
  */
 struct package {
 	struct version *version;
@@ -18,9 +19,9 @@ struct package {
 };
 
 /*
- * Finds what a node of kind NODE_ENTRY stands for. `even_unloaded`: also when only an open file keeps
- * the version. Ownership: package_close.
- * Returns -ESTALE (unloaded), -EAGAIN (the index must be read: only in a worker), -EIO (damaged).
+ * Finds what a node of kind NODE_ENTRY stands for. `even_unloaded`: also when only an open file
+ * keeps the version. Ownership: package_close. Returns -ESTALE (unloaded), -EAGAIN (the index must
+ * be read: only in a worker), -EIO (damaged).
  */
 int package_open(struct call *call, const struct node *node, bool even_unloaded,
 		 struct package *ret_package);

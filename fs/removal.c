@@ -45,7 +45,8 @@ int removal_rmdir(struct call *call)
 
 	node_resolve(call->fs->nodes, call->node, &parent);
 	if (parent.kind == NODE_FIXED && parent.fixed == FIXED_PACKAGES)
-		return catalog_has_type(call->fs->engine->catalog, call->name) ? -ENOTEMPTY : -ENOENT;
+		return catalog_has_type(call->fs->engine->catalog, call->name) ? -ENOTEMPTY
+									       : -ENOENT;
 	if (is_in_box(&parent))
 		return -EPERM;
 	if (parent.kind != NODE_NAMED || parent.place != PLACE_PACKAGES)

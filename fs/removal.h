@@ -5,9 +5,9 @@
 #include "fs/call.h"
 
 /*
- * Runner for RMDIR: `node` is the parent. Removing packages/TYPE/VERSION unloads the version, whole,
- * although it is not empty. Answers -EBUSY while it is routed, -EPERM for an operator package,
- * -ENOTEMPTY for a type (it goes with its last version), -EROFS and -EPERM elsewhere.
+ * Runner for RMDIR: `node` is the parent. Removing packages/TYPE/VERSION unloads the version,
+ * whole, although it is not empty. Answers -EBUSY while it is routed, -EPERM for an operator
+ * package, -ENOTEMPTY for a type (it goes with its last version), -EROFS and -EPERM elsewhere.
  */
 int removal_rmdir(struct call *call);
 

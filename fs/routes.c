@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the translation of symlink(2), rename(2) and unlink(2) in routes/ into changes of routes. A route
- * is durable before the call that made it returns. Invariant: a name is shown as the live route when
- * there is one; only else as what is staged.
+ * Owns the translation of symlink(2), rename(2) and unlink(2) in routes/ into changes of routes. A
+ * route is durable before the call that made it returns. Invariant: a name is shown as the live
+ * route when there is one; only else as what is staged.
  */
 #include "fs/routes.h"
 
@@ -19,7 +19,7 @@
 #include "fs/package.h"
 
 #define TARGET_PREFIX "../packages/"
-#define DIGITS_MIN    8 /* of a version that is named by its beginning */
+#define DIGITS_MIN 8 /* of a version that is named by its beginning */
 
 static bool is_loaded_type(struct fs *fs, const char *name)
 {
@@ -327,7 +327,9 @@ static bool designates_version(const char *name)
 	       strspn(name, "0123456789abcdef") == length;
 }
 
-/* The link that ln believes it made: an ordinary answer that is asked for again, and then is gone. */
+/*
+ * The link that ln believes it made: an ordinary answer that is asked for again, and then is gone.
+ */
 static void reply_echo(struct call *call)
 {
 	struct fuse_entry_param entry = {.ino = FIXED_ECHO};

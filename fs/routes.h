@@ -28,8 +28,8 @@ int routes_open(struct call *call);    /* `node` is the empty file */
 int routes_write(struct call *call);   /* refuses, and takes the file away: it will be no link */
 
 /*
- * SYMLINK in a version's own directory: what a plain `ln -sf TARGET routes/TYPE` asks for, because it
- * follows the link. Taken as a re-route when that version is the one that is routed and the new
+ * SYMLINK in a version's own directory: what a plain `ln -sf TARGET routes/TYPE` asks for, because
+ * it follows the link. Taken as a re-route when that version is the one that is routed and the new
  * name designates a version; everything else there is -EROFS.
  */
 int routes_symlink_inside(struct call *call);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the spools: their files, their names in the boxes, and whose turn it is. Invariant: a call that
- * has the turn ends it exactly once, also when no worker takes the call. Refuses more spools than the
- * process has descriptors to spare.
+ * Owns the spools: their files, their names in the boxes, and whose turn it is. Invariant: a call
+ * that has the turn ends it exactly once, also when no worker takes the call. Refuses more spools
+ * than the process has descriptors to spare.
  */
 #include "fs/spool.h"
 
@@ -15,7 +15,7 @@
 
 #include "engine/clock.h"
 
-#define KEPT_MAX   1024
+#define KEPT_MAX 1024
 #define SPOOLS_MAX 4096
 
 struct boxes {
@@ -178,8 +178,7 @@ static struct spool *find_kept(struct boxes *boxes, enum box box, const char *na
 {
 	struct spool *spool = boxes->spools;
 
-	while (spool &&
-	       (!spool->is_kept || spool->box != box || strcmp(spool->name, name) != 0))
+	while (spool && (!spool->is_kept || spool->box != box || strcmp(spool->name, name) != 0))
 		spool = spool->next;
 	return spool;
 }
@@ -345,7 +344,9 @@ void spool_turn_end(struct call *call)
 
 		if (r == 0)
 			break;
-		/* Nobody to run it: it is answered here, and the turn goes on to the one behind it. */
+		/*
+		 * Nobody to run it: it is answered here, and the turn goes on to the one behind it.
+		 */
 		call_fail(next, r);
 		call_end(next);
 		spool_close(fs, spool);

@@ -9,22 +9,22 @@
 #include "fs/listing.h"
 
 /*
- * An archive on its way in: an unlinked file in the state directory, and what is known about it. Each
- * open of a plain name has a spool of its own. A spool with a dot name belongs to the name: it stays
- * after the close, until it is renamed, removed, or the mount ends.
+ * An archive on its way in: an unlinked file in the state directory, and what is known about it.
+ * Each open of a plain name has a spool of its own. A spool with a dot name belongs to the name: it
+ * stays after the close, until it is renamed, removed, or the mount ends.
  *
- * Whatever changes or judges a spool takes its turn, one call after the other, so that an archive never
- * changes while it is decoded. Fields marked (turn) belong to the call that has it; (lock) to the
- * lock of the boxes; the others never change.
+ * Whatever changes or judges a spool takes its turn, one call after the other, so that an archive
+ * never changes while it is decoded. Fields marked (turn) belong to the call that has it; (lock) to
+ * the lock of the boxes; the others never change.
  */
 struct spool {
 	struct spool *next; /* (lock) newest first */
 	struct fs *fs;
 	enum box box;
-	bool is_dot;                  /* it was made under a dot name */
+	bool is_dot;		      /* it was made under a dot name */
 	char name[NODE_NAME_MAX + 1]; /* (lock) of a dot name; a plain one never changes */
-	atomic_bool is_kept;          /* (lock) to change it: a dot name that is in the box */
-	unsigned references;          /* (lock) handles, calls, and the box for a kept one */
+	atomic_bool is_kept;	      /* (lock) to change it: a dot name that is in the box */
+	unsigned references;	      /* (lock) handles, calls, and the box for a kept one */
 	struct caller caller;
 	int fd;
 	_Atomic uint64_t size;
@@ -34,15 +34,15 @@ struct spool {
 	atomic_bool is_closed_empty; /* a writer closed it with nothing in it */
 	atomic_bool has_verdict;     /* it has had a receipt */
 
-	bool is_busy;                       /* (lock) some call has the turn */
+	bool is_busy;				   /* (lock) some call has the turn */
 	struct call *first_waiting, *last_waiting; /* (lock) */
 
-	uint64_t changes;         /* (turn) how often it was written or cut */
-	uint64_t judged_changes;  /* (turn) `changes` of the last verdict */
-	int verdict;              /* (turn) 0 or a negative errno */
-	int write_error;          /* (turn) a write that failed: the bytes are not all there */
-	struct prepared *prepared; /* (turn) decoded when `changes` was prepared_changes */
-	int prepare_error;         /* (turn) or why not */
+	uint64_t changes;	      /* (turn) how often it was written or cut */
+	uint64_t judged_changes;      /* (turn) `changes` of the last verdict */
+	int verdict;		      /* (turn) 0 or a negative errno */
+	int write_error;	      /* (turn) a write that failed: the bytes are not all there */
+	struct prepared *prepared;    /* (turn) decoded when `changes` was prepared_changes */
+	int prepare_error;	      /* (turn) or why not */
 	struct reason prepare_reason; /* (turn) */
 	uint64_t prepared_changes;    /* (turn) */
 	struct work discarding;
@@ -97,7 +97,9 @@ int spool_turn_begin(struct call *call, struct spool *spool);
 /* Passes the turn on, and gives the reference back. Nothing happens to a call without it. */
 void spool_turn_end(struct call *call);
 
-/* Writes, with the turn. Returns -EFBIG, -ENOSPC, -EIO; then the spool is spoiled until it is cut. */
+/*
+ * Writes, with the turn. Returns -EFBIG, -ENOSPC, -EIO; then the spool is spoiled until it is cut.
+ */
 int spool_write(struct spool *spool, const void *data, size_t size, uint64_t offset);
 
 /* Changes the size, with the turn. Returns as spool_write. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the small texts of the tree. Each is made anew for every open, and for every stat, so that the
- * size is the one that a read would find at that moment.
+ * Owns the small texts of the tree. Each is made anew for every open, and for every stat, so that
+ * the size is the one that a read would find at that moment.
  */
 #include "fs/text.h"
 

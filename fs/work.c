@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the worker threads and their two queues, each bounded, first come first served. Invariant: work
- * that was accepted runs exactly once, also when it was accepted just before the drain.
+ * Owns the worker threads and their two queues, each bounded, first come first served. Invariant:
+ * work that was accepted runs exactly once, also when it was accepted just before the drain.
  */
 #include "fs/work.h"
 

@@ -22,7 +22,7 @@ enum work_group {
 struct work {
 	void (*run)(struct work *work);
 	struct work *next, *previous; /* owned by work.c */
-	enum work_group group;        /* where it is queued */
+	enum work_group group;	      /* where it is queued */
 	bool is_queued;
 };
 
@@ -37,8 +37,8 @@ struct workers_options {
 int workers_new(const struct workers_options *options, struct workers **ret_workers);
 
 /*
- * Hands in a zeroed piece of work with `run` set. Returns -EAGAIN when the group's queue is full and
- * -ESHUTDOWN after workers_drain; `run` is then not called.
+ * Hands in a zeroed piece of work with `run` set. Returns -EAGAIN when the group's queue is full
+ * and -ESHUTDOWN after workers_drain; `run` is then not called.
  */
 int workers_submit(struct workers *workers, enum work_group group, struct work *work);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Owns the extended attributes: what a version's directory says about itself without being opened. */
+/*
+ * Owns the extended attributes: what a version's directory says about itself without being opened.
+ */
 #include "fs/xattr.h"
 
 #include <errno.h>
@@ -7,9 +9,9 @@
 
 #include "fs/package.h"
 
-#define NAME_TYPE    "user.aionfs.type"
+#define NAME_TYPE "user.aionfs.type"
 #define NAME_VERSION "user.aionfs.version"
-#define NAME_LABEL   "user.aionfs.label"
+#define NAME_LABEL "user.aionfs.label"
 
 /* Answers with a value, or with its size when nothing was offered to put it in. */
 static int answer(struct call *call, const char *value, size_t length)

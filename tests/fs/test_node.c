@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The numbering: ids name what they were made for, the table holds what the kernel holds, and no more. */
+/*
+ * The numbering: ids name what they were made for, the table holds what the kernel holds, and no
+ * more.
+ */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>

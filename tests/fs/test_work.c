@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The workers: what is accepted runs once, queues are bounded, a full one does not stand before the other. */
+/*
+ * The workers: what is accepted runs once, queues are bounded, a full one does not stand before the
+ * other.
+ */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
@@ -45,8 +48,8 @@ Test(work, everything_accepted_runs_once_before_the_drain_ends)
 
 	for (int i = 0; i < 500; i++) {
 		jobs[i].work.run = run_job;
-		cr_assert_eq(workers_submit(workers, i % 2 ? WORK_QUICK : WORK_DECODE,
-					    &jobs[i].work), 0);
+		cr_assert_eq(
+		    workers_submit(workers, i % 2 ? WORK_QUICK : WORK_DECODE, &jobs[i].work), 0);
 	}
 	workers_drain(workers);
 	for (int i = 0; i < 500; i++)
