@@ -24,17 +24,28 @@ struct boxes {
 	size_t count, kept_count, count_max;
 };
 
+/* As many as the process may have, half of them left to the store, the decoders and the mount. */
+static size_t spools_allowed(void)
+{
+	struct rlimit files = {.rlim_cur = 1024, .rlim_max = 1024};
+	rlim_t wanted = 2 * SPOOLS_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < wanted) {
+		files.rlim_cur = files.rlim_max < wanted ? files.rlim_max : wanted;
+		setrlimit(RLIMIT_NOFILE, &files);
+		getrlimit(RLIMIT_NOFILE, &files);
+	}
+	return files.rlim_cur < wanted ? files.rlim_cur / 2 : SPOOLS_MAX;
+}
+
 struct boxes *boxes_new(void)
 {
 	struct boxes *boxes = calloc(1, sizeof(*boxes));
-	struct rlimit files = {.rlim_cur = 1024};
 
 	if (!boxes)
 		return NULL;
 	pthread_mutex_init(&boxes->lock, NULL);
-	getrlimit(RLIMIT_NOFILE, &files);
-	/* Half is left to the store, the decoders and the mount itself. */
-	boxes->count_max = files.rlim_cur / 2 < SPOOLS_MAX ? files.rlim_cur / 2 : SPOOLS_MAX;
+	boxes->count_max = spools_allowed();
 	return boxes;
 }
 
