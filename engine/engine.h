@@ -52,7 +52,7 @@ struct engine {
 	struct quarantine *quarantine;
 	struct receipts *receipts;
 	struct forest *forest;
-	struct scrub *scrub;
+	_Atomic(struct scrub *) scrub; /* set while `status` is read already */
 	struct sweep *sweep;
 	struct json_t *fallbacks; /* routes that the reload had to choose itself; set before ready */
 	int64_t mounted_ns;	  /* wall clock */

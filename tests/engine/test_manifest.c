@@ -52,7 +52,7 @@ static void refused(const char *text, const char *what)
 /* A manifest with one more member behind the required one. */
 static const char *with(const char *member)
 {
-	static char text[1024];
+	static char text[2048];
 
 	snprintf(text, sizeof(text), "{\"entry_module\": \"order\", %s}", member);
 	return text;
@@ -169,7 +169,7 @@ static const char *long_member(const char *key, size_t length)
 
 Test(manifest, lengths)
 {
-	char text[1024];
+	char text[2048];
 
 	accepted(with(long_member("label", LABEL_MAX)));
 	refused(with(long_member("label", LABEL_MAX + 1)), "label");
