@@ -13,9 +13,9 @@
 #include "store/writer.h"
 
 /*
- * What an upload hands to the writer at once: finished contents whose bytes lie one after another in
- * a buffer, and perhaps, in front of them, more of a content that is too large for a batch. Such a
- * content streams: its parts are written as they come and stay a run of the pending row until its
+ * What an upload hands to the writer at once: finished contents whose bytes lie one after another
+ * in a buffer, and perhaps, in front of them, more of a content that is too large for a batch. Such
+ * a content streams: its parts are written as they come and stay a run of the pending row until its
  * digest is known.
  */
 #define BATCH_BYTES ((size_t)32 * PART_BYTES)

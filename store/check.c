@@ -161,9 +161,9 @@ static int walk_env(const char *path, const struct env_kind *kind, char text[TEX
 }
 
 /*
- * The child dies of damage quietly: no handler of the parent's, no core, and an assertion inside LMDB
- * finds no stderr. It keeps nothing but the pipe, above all not the lock: a child that outlives a
- * killed mount for a moment must not keep the next one out.
+ * The child dies of damage quietly: no handler of the parent's, no core, and an assertion inside
+ * LMDB finds no stderr. It keeps nothing but the pipe, above all not the lock: a child that
+ * outlives a killed mount for a moment must not keep the next one out.
  */
 static void expect_to_die(int pipe)
 {
@@ -233,7 +233,8 @@ static int judge(const char *path, bool in_time, int status, const char *text,
 	if (WEXITSTATUS(status) == 0)
 		return 0;
 	if (WEXITSTATUS(status) == 2)
-		return reason_set(reason, ENOMEM, "store_failed", "cannot check %s: %s", path, text);
+		return reason_set(reason, ENOMEM, "store_failed", "cannot check %s: %s", path,
+				  text);
 	return damaged(path, text[0] ? text : "reading it fails", reason);
 }
 

@@ -11,7 +11,8 @@
  * checksum is no finding: the reload isolates it.
  *
  * Context: the process has one thread, and neither environment open; nobody else writes them.
- * Returns -EBADMSG store_damaged, naming table and remedy; -ENOMEM, -EIO when it could not be tried.
+ * Returns -EBADMSG store_damaged, naming table and remedy; -ENOMEM, -EIO when it could not be
+ * tried.
  */
 int check_state(const char *path, struct reason *reason);
 

@@ -39,7 +39,8 @@ int contents_size(struct contents_reader *reader, const struct digest *digest, u
  * Points `vectors` at the bytes [offset, offset + length) as they lie in the map; fewer at the end
  * of the content or when `count_max` vectors don't suffice. Bytes are not verified here.
  * The mapping may raise SIGBUS when touched (a file cut by somebody): writev(2) of it gives EFAULT.
- * Returns the number of bytes, -ENOENT, or -EIO (a record or a piece is missing or does not decode).
+ * Returns the number of bytes, -ENOENT, or -EIO (a record or a piece is missing or does not
+ * decode).
  */
 ssize_t contents_map(struct contents_reader *reader, const struct digest *digest, uint64_t offset,
 		     size_t length, struct iovec *vectors, int count_max, int *ret_count);
@@ -97,7 +98,8 @@ int contents_each(struct store *store,
 
 /*
  * For fsck: checks pieces, their directories and records against each other, and that no pending
- * row is left; calls `wrong` for each finding. Does not hash. Returns -EIO when a table is unreadable.
+ * row is left; calls `wrong` for each finding. Does not hash. Returns -EIO when a table is
+ * unreadable.
  */
 int contents_check(struct store *store, void (*wrong)(void *context, const struct reason *reason),
 		   void *context);

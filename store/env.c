@@ -150,8 +150,8 @@ static int open_lmdb(struct env *env, const char *path, enum env_mode mode)
 	return code;
 }
 
-int env_open(const char *state, const struct env_kind *kind, enum env_mode mode, struct env *ret_env,
-	     struct reason *reason)
+int env_open(const char *state, const struct env_kind *kind, enum env_mode mode,
+	     struct env *ret_env, struct reason *reason)
 {
 	char path[PATH_MAX];
 	int code, error;

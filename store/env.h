@@ -46,8 +46,8 @@ int env_error(int code);
  * Returns -ENOENT (ENV_READ: no such environment or table), -ENOSPC, -ENOMEM, -EACCES, -EIO;
  * `reason` is filled in with store_failed or store_full, whatever is returned.
  */
-int env_open(const char *state, const struct env_kind *kind, enum env_mode mode, struct env *ret_env,
-	     struct reason *reason);
+int env_open(const char *state, const struct env_kind *kind, enum env_mode mode,
+	     struct env *ret_env, struct reason *reason);
 
 /* Ends idle transactions and closes. All others must be back. A zeroed one is accepted. */
 void env_close(struct env *env);

@@ -177,7 +177,8 @@ static int check_part(struct inspection *inspection, const struct run *run, uint
 	if (error == -ENOMEM)
 		return error;
 	if (error) {
-		wrong_content(inspection, &run->digest, "one of its pieces is missing or unreadable");
+		wrong_content(inspection, &run->digest,
+			      "one of its pieces is missing or unreadable");
 		return -ENOENT;
 	}
 	free(view.entries);

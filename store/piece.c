@@ -113,8 +113,8 @@ int piece_write(MDB_txn *txn, const struct env *contents, uint64_t number,
 	return 0;
 }
 
-int piece_write_part(MDB_txn *txn, const struct env *contents, uint64_t number, const uint8_t *bytes,
-		     size_t length)
+int piece_write_part(MDB_txn *txn, const struct env *contents, uint64_t number,
+		     const uint8_t *bytes, size_t length)
 {
 	uint8_t key[8], *value;
 	int error;

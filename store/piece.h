@@ -11,9 +11,9 @@
 #include "store/env.h"
 
 /*
- * How contents lie on the disk. A piece is one value of the table `pieces`, under a number that only
- * grows; LMDB puts it on pages of its own, behind a page header of 16 bytes, so the largest piece
- * with that header is PIECE_BYTES exactly.
+ * How contents lie on the disk. A piece is one value of the table `pieces`, under a number that
+ * only grows; LMDB puts it on pages of its own, behind a page header of 16 bytes, so the largest
+ * piece with that header is PIECE_BYTES exactly.
  *
  *     1 byte    layout
  *     1 byte    kind: packed, or a part of a run
@@ -54,8 +54,8 @@ int piece_write(MDB_txn *txn, const struct env *contents, uint64_t number,
 		struct piece_entry *entries, size_t count);
 
 /* Writes one part of a run, at most PART_BYTES. */
-int piece_write_part(MDB_txn *txn, const struct env *contents, uint64_t number, const uint8_t *bytes,
-		     size_t length);
+int piece_write_part(MDB_txn *txn, const struct env *contents, uint64_t number,
+		     const uint8_t *bytes, size_t length);
 
 /* Deletes pieces [number, number + count); those that are missing are fine. */
 int piece_delete(MDB_txn *txn, const struct env *contents, uint64_t number, uint64_t count);
@@ -75,8 +75,8 @@ struct piece_view {
 };
 
 /*
- * Checks header, entries and the value's length. Returns -EBADMSG when they are not right, -EIO when
- * the value cannot be touched, -ENOMEM. Survives SIGBUS.
+ * Checks header, entries and the value's length. Returns -EBADMSG when they are not right, -EIO
+ * when the value cannot be touched, -ENOMEM. Survives SIGBUS.
  */
 int piece_view(uint64_t number, const MDB_val *value, struct piece_view *ret_view);
 

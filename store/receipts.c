@@ -197,7 +197,8 @@ int receipt_delete(MDB_txn *txn, const struct env *rows, const struct row_change
 	error = find_number(txn, rows, &key, number);
 	if (!error)
 		error = delete_number(txn, rows, number);
-	return error ? error : env_error(mdb_del(txn, rows->tables[ROWS_RECEIPT_NAMES], &key, NULL));
+	return error ? error
+		     : env_error(mdb_del(txn, rows->tables[ROWS_RECEIPT_NAMES], &key, NULL));
 }
 
 struct receipt_walk {

@@ -38,8 +38,8 @@ static int apply(MDB_txn *txn, struct writer_job *base)
 }
 
 /*
- * What the version's row carries; 0 when it cannot be read. Without a row there are no references to
- * be given back, and the next mount could not tell.
+ * What the version's row carries; 0 when it cannot be read. Without a row there are no references
+ * to be given back, and the next mount could not tell.
  */
 static int find_upload(struct store *store, struct pending *pending)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rows_commit: one job of the rows writer for each call, applied in order, all or none. What a change
- * reports is written into it, so the writer, which may apply a job twice, begins with a copy each
- * time.
+ * rows_commit: one job of the rows writer for each call, applied in order, all or none. What a
+ * change reports is written into it, so the writer, which may apply a job twice, begins with a copy
+ * each time.
  */
 #include "store/rows.h"
 

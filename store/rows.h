@@ -26,7 +26,7 @@ struct version_row {
 	uint64_t upload;   /* the upload whose references it took over (store/upload.h) */
 	uint64_t deployed; /* change number of its latest deploy through deploy/, 0: only staged */
 #define DEPLOYED_NOW UINT64_MAX /* in a ROW_PUT_VERSION: becomes the commit's change number */
-	uint64_t changed;  /* change number of its latest deploy or stage: the order of the reload */
+	uint64_t changed; /* change number of its latest deploy or stage: the order of the reload */
 	int64_t first_ns;  /* wall clock of the first deploy, nanoseconds since 1970 */
 	int64_t last_ns;   /* wall clock of the latest */
 	uint64_t entries;  /* of the index, the root not counted */
@@ -60,8 +60,8 @@ enum row_change_kind {
  * One change. Everything that is pointed to is borrowed until rows_commit returns.
  *
  * ROW_PUT_VERSION: where the key exists already, the stored row's `upload`, `first_ns` and `uid`
- * stay (upload 0, and the new ones, when that row is unreadable), `deployed` stays where the new one
- * is 0, and `existed` is set: the references of that version are held once already, the caller
+ * stay (upload 0, and the new ones, when that row is unreadable), `deployed` stays where the new
+ * one is 0, and `existed` is set: the references of that version are held once already, the caller
  * releases its own. `changed` (and `deployed`, if it is
  * DEPLOYED_NOW; other values stay) are set to a change number, which grows with every change; the
  * row as it was stored is copied back into the change.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Settling pending rows: one step per transaction, one chunk (or a part of it) per step. Where it is
- * unclear whether references are held, nothing is given back: a leak is found by fsck and repaired,
- * a reference too few loses a package.
+ * Settling pending rows: one step per transaction, one chunk (or a part of it) per step. Where it
+ * is unclear whether references are held, nothing is given back: a leak is found by fsck and
+ * repaired, a reference too few loses a package.
  */
 #include "store/settle.h"
 
@@ -195,7 +195,10 @@ int settle_number(struct store *store, uint64_t number, enum settle_how how)
 	return error;
 }
 
-/* Remembers a number whose pending row could not be dropped. Without memory, the mount's end will. */
+/*
+ * Remembers a number whose pending row could not be dropped. Without the memory for that, this
+ * mount releases nothing any more.
+ */
 static void forget(struct store *store, uint64_t number)
 {
 	struct adopted_list *list = &store->adopted;

@@ -118,8 +118,8 @@ static bool holder_is_dead(int directory)
 }
 
 /*
- * A lock is shared with the children of who took it. The check's child lets go of it first thing, but
- * if its mount is killed even before that, nobody who matters holds the lock for a moment.
+ * A lock is shared with the children of who took it. The check's child lets go of it first thing,
+ * but if its mount is killed even before that, nobody who matters holds the lock for a moment.
  */
 static int take_lock(int directory, int fd)
 {
@@ -174,7 +174,9 @@ bool state_is_locked(int directory)
 	return locked;
 }
 
-/* Is a name one that the making of a state leaves? lost+found comes with a filesystem of its own. */
+/*
+ * Is a name one that the making of a state leaves? lost+found comes with a filesystem of its own.
+ */
 static bool is_ours(const char *name)
 {
 	static const char *const names[] = {".",     "..",    "lock",       "rows",
@@ -221,8 +223,8 @@ static int check_format(const char *path, const char *text, struct reason *reaso
 	if (format == STORE_FORMAT)
 		return 0;
 	return reason_set(reason, EPROTO, "store_format",
-			  "the state in %s has format %ld, and this aionfs knows format %d; %s", path,
-			  format, STORE_FORMAT,
+			  "the state in %s has format %ld, and this aionfs knows format %d; %s",
+			  path, format, STORE_FORMAT,
 			  format > STORE_FORMAT ? "use a newer aionfs"
 						: "use the older aionfs that wrote it");
 }
@@ -234,8 +236,9 @@ static int require(int directory, const char *path, const char *name, struct rea
 	if (fstatat(directory, name, &stat, 0) == 0 && S_ISREG(stat.st_mode) && stat.st_size > 0)
 		return 0;
 	return reason_set(reason, EBADMSG, "store_damaged",
-			  "the state in %s misses %s; restore it from a backup, or move it away and "
-			  "deploy the archives again", path, name);
+			  "the state in %s misses %s; restore it from a backup, or move it away "
+			  "and deploy the archives again",
+			  path, name);
 }
 
 int state_inspect(int directory, const char *path, enum state_age *ret_age, struct reason *reason)

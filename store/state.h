@@ -12,10 +12,14 @@ enum state_age {
 	STATE_COMPLETE, /* with a format file of our number, and both environments */
 };
 
-/* Opens the directory, making it if wanted. Returns -ENOENT no_store, -ENOSPC, -EIO store_failed. */
+/*
+ * Opens the directory, making it if wanted. Returns -ENOENT no_store, -ENOSPC, -EIO store_failed.
+ */
 int state_open(const char *path, bool make, int *ret_directory, struct reason *reason);
 
-/* Locks it and writes our pid. Ownership: closing *ret_lock unlocks. Returns -EBUSY, -ENOSPC, -EIO. */
+/*
+ * Locks it and writes our pid. Ownership: closing *ret_lock unlocks. Returns -EBUSY, -ENOSPC, -EIO.
+ */
 int state_lock(int directory, const char *path, int *ret_lock, struct reason *reason);
 
 /* Does a mount hold the lock? Also true when that cannot be told. */
@@ -27,7 +31,9 @@ bool state_is_locked(int directory);
  */
 int state_inspect(int directory, const char *path, enum state_age *ret_age, struct reason *reason);
 
-/* After the environments: makes the spool directory or empties it, then the format file, durably. */
+/*
+ * After the environments: makes the spool directory or empties it, then the format file, durably.
+ */
 int state_complete(int directory, const char *path, enum state_age age, struct reason *reason);
 
 /* See store_spool. */

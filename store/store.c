@@ -28,14 +28,16 @@ int store_explain(const struct store *store, int error, struct reason *reason)
 		return 0;
 	case -ENOSPC:
 		return reason_set(reason, ENOSPC, "store_full",
-				  "there is no room left in %s; remove versions that are not needed "
-				  "or make room on its filesystem", store->path);
+				  "there is no room left in %s; remove versions that are not "
+				  "needed or make room on its filesystem",
+				  store->path);
 	case -ENOENT:
 		return reason_set(reason, ENOENT, "not_found", "there is no such row in %s",
 				  store->path);
 	case -EINVAL:
 		return reason_set(reason, EINVAL, "name_invalid",
-				  "a row for %s has a name or a text that is too long", store->path);
+				  "a row for %s has a name or a text that is too long",
+				  store->path);
 	case -ENOMEM:
 		return reason_set(reason, ENOMEM, "store_failed", "out of memory");
 	default:
@@ -120,7 +122,9 @@ static int open_for_writing(struct store *store, struct reason *reason)
 	return error ? error : start_writers(store, reason);
 }
 
-/* Beside a mount through LMDB's lock file; where that cannot be written, only while nobody mounts. */
+/*
+ * Beside a mount through LMDB's lock file; where that cannot be written, only while nobody mounts.
+ */
 static int open_env_reading(struct store *store, const struct env_kind *kind, struct env *env,
 			    struct reason *reason)
 {

@@ -135,8 +135,8 @@ static int refill(struct upload *upload, const uint8_t *carried, size_t length)
 }
 
 /*
- * The batch is full and the current content goes on. If others lie in front of it, they leave and it
- * moves to the next batch; if it fills the batch alone, it begins to stream.
+ * The batch is full and the current content goes on. If others lie in front of it, they leave and
+ * it moves to the next batch; if it fills the batch alone, it begins to stream.
  */
 static int overflow(struct upload *upload)
 {

@@ -18,7 +18,8 @@
  *     rows_commit(ROW_PUT_VERSION with upload_number());
  *     upload_adopt (or upload_abort when the commit failed or the version existed)
  *
- * A crash at any point leaves either the version with its contents, or nothing after the next mount.
+ * A crash at any point leaves either the version with its contents, or nothing after the next
+ * mount.
  * Context: one thread uses an upload at a time; several uploads may run at once.
  */
 struct upload;
@@ -58,15 +59,15 @@ uint64_t upload_new_bytes(const struct upload *upload);
 void upload_adopt(struct upload *upload);
 
 /*
- * The row existed already, so its version holds its references: gives this upload's back, but leaves
- * at least one to each content (one that was lost and came back with this upload belongs to that
- * version). Frees the upload.
+ * The row existed already, so its version holds its references: gives this upload's back, but
+ * leaves at least one to each content (one that was lost and came back with this upload belongs to
+ * that version). Frees the upload.
  */
 void upload_return(struct upload *upload);
 
 /*
- * Gives back every reference and frees what nobody else holds, then frees the upload. An error while
- * doing so leaves it to the next mount. NULL is accepted.
+ * Gives back every reference and frees what nobody else holds, then frees the upload. An error
+ * while doing so leaves it to the next mount. NULL is accepted.
  */
 void upload_abort(struct upload *upload);
 

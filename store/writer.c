@@ -11,6 +11,8 @@
 /* As many bytes as one transaction takes on: batches of 64 MiB were the fastest (FACTS). */
 #define GROUP_BYTES (64u * 1024 * 1024)
 
+#define READERS_CHECK_EVERY 64
+
 static int apply_nested(MDB_txn *parent, struct writer_job *job)
 {
 	MDB_txn *txn;
@@ -42,6 +44,19 @@ static unsigned int apply_all(MDB_txn *txn, struct writer_job *jobs)
 	return applied;
 }
 
+/* Now and then, frees what readers of dead processes (a killed fsck) keep from being reused. */
+static void count_commit(struct writer *writer)
+{
+	bool due;
+	int dead;
+
+	pthread_mutex_lock(&writer->lock);
+	due = ++writer->commits % READERS_CHECK_EVERY == 0;
+	pthread_mutex_unlock(&writer->lock);
+	if (due)
+		mdb_reader_check(writer->lmdb, &dead);
+}
+
 /* Returns an error when the transaction as a whole failed; else each job has its result. */
 static int attempt(struct writer *writer, struct writer_job *jobs)
 {
@@ -57,9 +72,7 @@ static int attempt(struct writer *writer, struct writer_job *jobs)
 	error = env_error(mdb_txn_commit(txn));
 	if (error)
 		return error;
-	pthread_mutex_lock(&writer->lock);
-	writer->commits++;
-	pthread_mutex_unlock(&writer->lock);
+	count_commit(writer);
 	for (struct writer_job *job = jobs; job; job = job->next) {
 		if (job->result == 0 && job->committed)
 			job->committed(job);
@@ -68,9 +81,12 @@ static int attempt(struct writer *writer, struct writer_job *jobs)
 }
 
 /* LMDB reports a short write as EIO: look whether the disk is full before believing it. */
-static int commit_error(struct writer *writer, const struct writer_job *job, int error)
+static void correct_results(struct writer *writer, struct writer_job *jobs)
 {
-	return error == -EIO && room_is_full(&writer->room, job->cost_bytes) ? -ENOSPC : error;
+	for (struct writer_job *job = jobs; job; job = job->next) {
+		if (job->result == -EIO && room_is_full(&writer->room, job->cost_bytes))
+			job->result = -ENOSPC;
+	}
 }
 
 static void retry_alone(struct writer *writer, struct writer_job *jobs)
@@ -82,7 +98,7 @@ static void retry_alone(struct writer *writer, struct writer_job *jobs)
 		job->next = NULL;
 		error = attempt(writer, job);
 		if (error)
-			job->result = commit_error(writer, job, error);
+			job->result = error;
 		job->next = next;
 	}
 }
@@ -108,6 +124,7 @@ static void run_group(struct writer *writer, struct writer_job *jobs)
 {
 	if (attempt(writer, jobs))
 		retry_alone(writer, jobs);
+	correct_results(writer, jobs);
 	finish(writer, jobs);
 }
 

@@ -21,9 +21,9 @@
 #include "store/upload.h"
 
 /*
- * Criterion's assertions talk to its runner, also when they hold, and a child of a test must not: it
- * would speak on its parent's line, and be killed in the middle. So what children use, too, asserts
- * with must().
+ * Criterion's assertions talk to its runner, also when they hold, and a child of a test must not:
+ * it would speak on its parent's line, and be killed in the middle. So what children use, too,
+ * asserts with must().
  */
 static bool fixture_is_child;
 

@@ -102,7 +102,8 @@ static void give_up(const struct model *model, struct store *store, unsigned int
 	upload_abort(upload);
 }
 
-static void unload(const struct model *model, struct store *store, unsigned int version, bool really)
+static void unload(const struct model *model, struct store *store, unsigned int version,
+		   bool really)
 {
 	struct digest digests[CONTENTS], digest = version_digest(version);
 	struct row_change change = fixture_put_version("t", &digest, 0);
@@ -207,7 +208,8 @@ static void check(const struct model *model, struct store *store)
 	for (unsigned int i = 0; i < CONTENTS; i++) {
 		must(comparison.expected[i] == 0);
 		if (stored[i])
-			must(contents_verify(store, &model->digests[i], model->sizes[i], NULL) == 0);
+			must(contents_verify(store, &model->digests[i], model->sizes[i], NULL) ==
+			     0);
 	}
 	must(fixture_findings(store) == 0);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A full disk, on a small tmpfs in a mount namespace of the test's own: deploys fail with ENOSPC and
- * leave nothing behind, what is there stays readable, rows can still be written and versions be
+ * A full disk, on a small tmpfs in a mount namespace of the test's own: deploys fail with ENOSPC
+ * and leave nothing behind, what is there stays readable, rows can still be written and versions be
  * unloaded, and then there is room again.
  */
 #include "tests/store/fixture.h"
