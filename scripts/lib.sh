@@ -65,6 +65,12 @@ build_into() {
 	ninja -C "$directory"
 }
 
+has_cap_sys_admin() {
+	local mask
+	mask=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
+	[ $((0x$mask >> 21 & 1)) = 1 ]
+}
+
 # Prints why nothing can be mounted here; prints nothing when it can.
 why_no_fuse() {
 	if [ ! -e /dev/fuse ]; then
@@ -73,6 +79,8 @@ why_no_fuse() {
 	elif ! (exec 3<>/dev/fuse) 2>/dev/null; then
 		echo "/dev/fuse cannot be opened here: the container needs --device /dev/fuse" \
 			"--cap-add SYS_ADMIN"
+	elif [ "$(id -u)" = 0 ] && ! has_cap_sys_admin; then
+		echo "root may not mount in this container: it needs --cap-add SYS_ADMIN"
 	fi
 }
 

@@ -35,7 +35,7 @@ SANITIZED = os.environ.get("AIONFS_SANITIZED") == "1"
 PATIENCE = 240 if SANITIZED else 120
 SANITIZER_REPORT = re.compile(
     r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|LeakSanitizer: detected|runtime error:")
-PIECE = 1 << 20
+CAP_SYS_ADMIN = 21
 
 
 def find_program():
@@ -56,6 +56,10 @@ def why_no_fuse():
         os.close(os.open("/dev/fuse", os.O_RDWR))
     except OSError as e:
         return f"/dev/fuse cannot be opened ({e.strerror}), so nothing can be mounted here"
+    with open("/proc/self/status", encoding="ascii") as status:
+        capabilities = int(re.search(r"CapEff:\s*([0-9a-f]+)", status.read())[1], 16)
+    if os.geteuid() == 0 and not capabilities >> CAP_SYS_ADMIN & 1:
+        return "root has no CAP_SYS_ADMIN in this container, so nothing can be mounted here"
     return None
 
 

@@ -4,6 +4,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -83,6 +84,17 @@ class Background(MountCase):
         m.remember(m.pid)
         self.assertNotEqual(os.getpgid(m.pid), os.getpgid(0), "it has a session of its own")
         self.assertEqual(os.readlink(f"/proc/{m.pid}/cwd"), "/")
+        m.umount()
+
+    def test_systemd_is_notified(self):
+        m = Mount()
+        self.addCleanup(self.end_mount, m)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(str(m.dir / "notify"))
+            notify.settimeout(harness.PATIENCE)
+            m.env["NOTIFY_SOCKET"] = str(m.dir / "notify")
+            m.start()
+            self.assertIn(b"READY=1", notify.recv(4096).split(b"\n"))
         m.umount()
 
     def test_relative_paths(self):

@@ -689,6 +689,23 @@ class Killed(Boxes):
         wait_until(closing, "the child to call close")
         return child
 
+    def test_a_decoder_that_is_killed_fails_the_deploy_and_nothing_else(self):
+        archive = self.slow_archive({"large": noise(24 << 20, 10)})
+        child = subprocess.Popen(["cp", archive, self.deploy / "x"], stderr=subprocess.DEVNULL)
+
+        def decoders():
+            children = pathlib.Path(f"/proc/{self.m.pid}/task").glob("*/children")
+            return [int(pid) for path in children for pid in path.read_text().split()]
+        found = wait_until(lambda: decoders() or child.poll() is not None, "a decoder to start")
+        self.assertIsNot(found, True, "the copy ended before its decoder was seen")
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        self.assertNotEqual(child.wait(harness.PATIENCE), 0)
+        self.assertEqual(self.m.receipt("x")["status"], "failed")
+        self.assert_nothing_stored()
+        self.m.deploy(self.good, "good")
+        self.assert_deployed("good")
+
     def slow_archive(self, files):
         archive = self.dir / "slow.tar.bz2"
         archive.write_bytes(bz2.compress(make_tar(files), 9))
@@ -786,6 +803,32 @@ class Together(Boxes):
             reads += 1
         self.assertEqual(child.returncode, 0)
         self.assertGreater(reads, 0)
+
+
+class Leaks(Boxes):
+    def test_no_descriptor_is_left_behind(self):
+        def descriptors():
+            return len(os.listdir(f"/proc/{self.m.pid}/fd"))
+
+        def a_round():
+            self.m.deploy(self.good, "good")
+            self.m.deploy(self.good, "staged", box="stage")
+            self.m.refuse(self.bad, "bad")
+            self.m.refuse(self.good.read_bytes()[:-9], "cut")
+            run("cp", self.good, self.deploy / ".x", check=True)
+            os.rename(self.deploy / ".x", self.deploy / "x")
+            run("cp", self.bad, self.deploy / ".y", check=True)
+            os.unlink(self.deploy / ".y")
+            shell(f"cat {self.m.path}/packages/demo/*/lib/data {self.m.path}/archives/demo/* "
+                  f"{self.m.path}/log > /dev/null", check=True)
+            run("ls", "-lR", self.m.path, check=True)
+        for _ in range(3):
+            a_round()
+        before = descriptors()
+        for _ in range(12):
+            a_round()
+        # The kernel may still be about to say that the last files are closed.
+        wait_until(lambda: descriptors() <= before, f"the daemon to hold {before} of them again")
 
 
 class Members(Boxes):

@@ -9,6 +9,7 @@ import pathlib
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import harness
@@ -290,6 +291,24 @@ class Attributes(Tree):
         self.assertIn(version_of({"other": b"1"}), after)
         first = next(line for line in before.splitlines() if VERSION in line)
         self.assertIn(first, after)
+
+    def test_tail_follows_the_log(self):
+        child = subprocess.Popen(["tail", "-n", "0", "-f", self.m / "log"],
+                                 stdout=subprocess.PIPE, text=True)
+        self.addCleanup(child.stdout.close)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        # Each deploy is another chance for a tail that was slow to start.
+        lines = []
+        reader = threading.Thread(target=lambda: lines.append(child.stdout.readline()))
+        reader.start()
+        for number in range(int(harness.PATIENCE / 0.5)):
+            self.m.deploy(make_package({"n": b"%d" % number}, "followed"), box="stage")
+            reader.join(0.5)
+            if lines:
+                break
+        self.assertIn("followed", lines[0] if lines else "")
+        child.kill()
 
     def test_tail_and_wc_see_the_whole_log(self):
         text = self.m.log_text()
