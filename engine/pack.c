@@ -48,11 +48,9 @@ struct packer {
 static int fail(const struct packer *packer, int error, const char *code, const char *path,
 		const char *what)
 {
-	struct reason named = {0};
-
-	reason_name_entry(&named, path, strlen(path));
-	reason_set(packer->reason, error, code, "%s: %s", *path ? named.entry : ".", what);
-	reason_name_entry(packer->reason, path, strlen(path));
+	reason_set(packer->reason, error, code, "%s", what);
+	if (*path)
+		reason_name_entry(packer->reason, path, strlen(path));
 	return -error;
 }
 
@@ -389,7 +387,7 @@ static int open_packer(struct packer *packer, const char *path)
 {
 	packer->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (packer->root < 0)
-		return unreadable(packer, errno, path);
+		return unreadable(packer, errno, "");
 	packer->admit = admit_new(ENTRIES_MAX);
 	packer->buffer = malloc(BUFFER_BYTES);
 	if (!packer->admit || !packer->buffer)

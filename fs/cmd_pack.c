@@ -2,10 +2,12 @@
 /*
  * `aionfs pack` and `aionfs hash`: what a mount would make of a directory or an archive, without
  * one. They go the way of a deploy, decoder and judge included, so that their answer is the
- * mount's. A file that pack writes is there whole and durable, or not at all.
+ * mount's. A file that pack writes is there whole and durable, or not at all. Refused: an archive
+ * within the directory that is packed, which the next packing would find there.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +148,48 @@ static int pack_into(struct output *output, const char *directory)
 	return EXIT_FAILED;
 }
 
+/* Whether `inner` is the directory `outer` or below it; false when that can't be found out. */
+static bool lies_in(const char *inner, const char *outer)
+{
+	struct stat wanted, here, above = {0};
+	int at = open(inner, O_PATH | O_DIRECTORY | O_CLOEXEC), up;
+	bool found = false, known = at >= 0 && stat(outer, &wanted) == 0 && fstat(at, &here) == 0;
+
+	while (known && !found) {
+		found = here.st_dev == wanted.st_dev && here.st_ino == wanted.st_ino;
+		up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		known = up >= 0 && fstat(up, &above) == 0 &&
+			(above.st_dev != here.st_dev || above.st_ino != here.st_ino);
+		here = above;
+		close(at);
+		at = up;
+	}
+	if (at >= 0)
+		close(at);
+	return found;
+}
+
+/* Whether the archive would be part of the package: each packing would give another version. */
+static bool output_lies_in(const struct output *output, const char *directory)
+{
+	char path[PATH_MAX] = "", *slash;
+	struct stat status;
+
+	if (output->path) {
+		snprintf(path, sizeof(path), "%s", output->path);
+	} else if (!isatty(STDOUT_FILENO)) {
+		ssize_t length = readlink("/proc/self/fd/1", path, sizeof(path) - 1);
+
+		if (length < 0 || fstat(STDOUT_FILENO, &status) != 0 || !S_ISREG(status.st_mode))
+			return false;
+		path[length] = '\0';
+	}
+	slash = strrchr(path, '/');
+	if (slash)
+		slash[1] = '\0';
+	return lies_in(slash ? path : ".", directory);
+}
+
 static int take_output(void *context, int letter, char *value)
 {
 	(void)letter;
@@ -162,6 +206,12 @@ static int run_pack(int argc, char **argv)
 		return code;
 	if (argc - first != 1)
 		return command_usage(&command_pack);
+	if (output_lies_in(&output, argv[first])) {
+		say("pack: the archive would lie in %s and become part of the package; name a file "
+		    "outside of it with -o",
+		    argv[first]);
+		return EXIT_FAILED;
+	}
 	error = open_output(&output);
 	if (error) {
 		say("pack: %s could not be written: %s",
@@ -256,7 +306,8 @@ const struct command command_pack = {
 	"mount generates, too: the same contents give the same bytes.\n"
 	"\n"
 	"  -o FILE   write to FILE, which is there whole or not at all. The default is stdout,\n"
-	"            or, when that is a terminal, a new file TYPE-LABEL.tar.\n",
+	"            or, when that is a terminal, a new file TYPE-LABEL.tar. Neither may lie\n"
+	"            in DIRECTORY: the archive would become part of the package.\n",
     .run = run_pack,
 };
 

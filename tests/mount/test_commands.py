@@ -252,6 +252,19 @@ class NoMount(MountCase):
         two = aionfs("pack", ".", cwd=self.tree, check=True).stdout_bytes
         self.assertTrue(one == two)
 
+    def test_pack_into_the_packed_directory(self):
+        before = sorted(os.listdir(self.tree))
+        for arguments in (". -o out.tar", f"{self.tree} -o ../{self.tree.name}/out.tar"):
+            done = aionfs("pack", *arguments.split(), cwd=self.tree)
+            self.assertEqual(done.returncode, 1, arguments)
+            self.assertIn("outside", done.stderr)
+            self.assertEqual(sorted(os.listdir(self.tree)), before)
+        done = shell(f"cd {self.tree} && {AIONFS} pack . > out.tar")
+        self.assertEqual(done.returncode, 1)
+        (self.tree / "out.tar").unlink()
+        done = aionfs("pack", ".", "-o", "../out.tar", cwd=self.tree, check=True)
+        self.assertIn(VERSION, aionfs("hash", self.dir / "out.tar", check=True).stdout)
+
     def test_pack_and_hash_refuse_what_a_deploy_would(self):
         (self.tree / "manifest.json").unlink()
         for command in ("pack", "hash"):
