@@ -57,8 +57,11 @@ static int get_integer(const json_t *object, const char *key, long long low, lon
 		*number = json_integer_value(member);
 		return 0;
 	}
-	snprintf(what, sizeof(what), "\"%s\" must be a whole number from %lld to %lld", key, low,
-		 high);
+	if (low == high)
+		snprintf(what, sizeof(what), "\"%s\" must be %lld", key, low);
+	else
+		snprintf(what, sizeof(what), "\"%s\" must be a whole number from %lld to %lld",
+			 key, low, high);
 	return invalid(reason, what);
 }
 

@@ -133,16 +133,14 @@ static int explain(int error, const struct digest *digest, struct reason *reason
 	digest_hex(digest, hex);
 	if (error == -ENOENT)
 		return reason_set(reason, ENOENT, "content_missing",
-				  "content %s is not in the store; deploy the archive that it came "
-				  "in again", hex);
+				  "content %s is not in the store", hex);
 	if (error == -ENOMEM)
 		return reason_set(reason, ENOMEM, "store_failed", "out of memory");
 	if (error == -EFBIG)
 		return reason_set(reason, EFBIG, "content_damaged",
 				  "content %s is larger than it may be", hex);
 	return reason_set(reason, EIO, "content_damaged",
-			  "the stored bytes of content %s are damaged; deploy the archive that it "
-			  "came in again to repair it", hex);
+			  "the stored bytes of content %s are damaged", hex);
 }
 
 int contents_verify(struct store *store, const struct digest *digest, uint64_t size,
