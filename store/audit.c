@@ -65,6 +65,9 @@ int audit_append(MDB_txn *txn, const struct env *rows, const char *line, size_t 
 		return error;
 	error = last_line(cursor, &last);
 	if (!error || error == -ENOENT) {
+		/* A damaged row may say that its line is empty: its key is taken nevertheless. */
+		if (!error && !last.length)
+			last.length = 1;
 		be64_put(bytes, last.start + last.length);
 		row_begin(&row, AUDIT_LAYOUT, buffer, sizeof(buffer));
 		row_put_bytes(&row, line, length);
@@ -91,6 +94,20 @@ static char filler(uint64_t at, uint64_t length)
 	return at + 2 == length ? '}' : ' ';
 }
 
+/* A damaged row that says that its line is empty: what it had reaches up to the next one. */
+static int until_next(MDB_cursor *cursor, struct line *line)
+{
+	MDB_val key, value;
+	int error = env_error(mdb_cursor_get(cursor, &key, &value, MDB_NEXT));
+
+	if (error)
+		return error;
+	if (key.mv_size != 8)
+		return -EIO;
+	line->length = be64_get(key.mv_data) - line->start;
+	return 0;
+}
+
 /* The line that `offset` lies in, or the gap before the next one. Returns -ENOENT at the end. */
 static int find_line(MDB_cursor *cursor, uint64_t offset, struct line *line)
 {
@@ -107,7 +124,7 @@ static int find_line(MDB_cursor *cursor, uint64_t offset, struct line *line)
 		return -EIO;
 	if (!error && be64_get(key.mv_data) == offset) {
 		decode(&key, &value, line);
-		return 0;
+		return line->length ? 0 : until_next(cursor, line);
 	}
 	if (!error)
 		end = be64_get(key.mv_data);

@@ -60,8 +60,10 @@ Test(audit, refuses_lines_that_are_empty_or_endless)
 	fixture_close(&fixture);
 }
 
-/* Flips a bit in the row at `offset`, or deletes it. */
-static void damage(struct fixture *fixture, uint8_t offset, bool delete)
+enum damage { FLIPPED, DELETED, EMPTIED };
+
+/* Flips a bit in the row at `offset`, deletes it, or takes its bytes away. */
+static void damage(struct fixture *fixture, uint8_t offset, enum damage how)
 {
 	uint8_t bytes[8] = {0, 0, 0, 0, 0, 0, 0, offset}, copy[256];
 	MDB_val key = {.mv_size = 8, .mv_data = bytes}, value;
@@ -75,7 +77,9 @@ static void damage(struct fixture *fixture, uint8_t offset, bool delete)
 	memcpy(copy, value.mv_data, value.mv_size);
 	copy[3] ^= 1;
 	value.mv_data = copy;
-	if (delete)
+	if (how == EMPTIED)
+		value.mv_size = 0;
+	if (how == DELETED)
 		cr_assert_eq(mdb_del(txn, env.tables[ROWS_AUDIT], &key, NULL), 0);
 	else
 		cr_assert_eq(mdb_put(txn, env.tables[ROWS_AUDIT], &key, &value, 0), 0);
@@ -84,7 +88,7 @@ static void damage(struct fixture *fixture, uint8_t offset, bool delete)
 	fixture_mount(fixture);
 }
 
-static void check_hole(bool delete)
+static void check_hole(enum damage how)
 {
 	static const char line[] = "{\"event\":\"deploy\",\"type\":\"order\",\"pid\":42}\n";
 	const size_t length = sizeof(line) - 1;
@@ -94,7 +98,7 @@ static void check_hole(bool delete)
 	fixture_open(&fixture);
 	for (int i = 0; i < 3; i++)
 		append(fixture.store, line);
-	damage(&fixture, (uint8_t)length, delete);
+	damage(&fixture, (uint8_t)length, how);
 	cr_assert_eq(rows_audit_read(fixture.store, 0, buffer, sizeof(buffer)),
 		     (ssize_t)(3 * length));
 	cr_assert_arr_eq(buffer, line, length);
@@ -108,10 +112,30 @@ static void check_hole(bool delete)
 
 Test(audit, a_damaged_line_keeps_its_place)
 {
-	check_hole(false);
+	check_hole(FLIPPED);
 }
 
 Test(audit, a_missing_line_keeps_its_place)
 {
-	check_hole(true);
+	check_hole(DELETED);
+}
+
+Test(audit, an_emptied_line_keeps_its_place)
+{
+	check_hole(EMPTIED);
+}
+
+Test(audit, goes_on_behind_a_last_line_that_was_emptied)
+{
+	struct fixture fixture;
+	char buffer[64];
+
+	fixture_open(&fixture);
+	append(fixture.store, "{\"a\":1}\n");
+	append(fixture.store, "{\"b\":1}\n");
+	damage(&fixture, 8, EMPTIED);
+	append(fixture.store, "{\"c\":1}\n");
+	cr_assert_eq(rows_audit_read(fixture.store, 0, buffer, sizeof(buffer)), 17);
+	cr_assert_arr_eq(buffer, "{\"a\":1}\n\n{\"c\":1}\n", 17);
+	fixture_close(&fixture);
 }
