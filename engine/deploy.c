@@ -147,6 +147,7 @@ struct commit {
 	const char *name;
 	const struct caller *caller;
 	struct version *existing; /* loaded already, with a reference; or NULL */
+	bool is_persisted;        /* `existing` has a row: it is no operator package */
 	bool route_changed;
 	int64_t at_ns, begun_ns;
 	char hex[DIGEST_HEX + 1];
@@ -170,14 +171,14 @@ static struct version_row version_row_of(const struct commit *commit)
 		.signature_bytes = admitted->signature_length,
 	};
 
-	if (commit->existing) {
+	if (commit->is_persisted) {
 		/* Its references are held already: the signature, too, stays the first deploy's. */
 		row.has_signature = commit->existing->has_signature;
 		row.signature = commit->existing->signature;
 		row.signature_bytes = commit->existing->signature_bytes;
 	}
 	/* A later stage does not take away that it came in through deploy/ once. */
-	if (commit->existing && commit->box == BOX_STAGE)
+	if (commit->is_persisted && commit->box == BOX_STAGE)
 		row.deployed = atomic_load(&commit->existing->deployed);
 	memcpy(row.type, admitted->manifest.type, sizeof(row.type));
 	return row;
@@ -279,11 +280,10 @@ static void publish(struct commit *commit, struct version *fresh, const struct v
 	struct engine *engine = commit->prepared->engine;
 	struct version *version = commit->existing;
 
-	if (!version && catalog_add(engine->catalog, fresh) == 0) {
+	if (!version && fresh && catalog_add(engine->catalog, fresh) == 0)
 		version = fresh;
-	} else {
+	else
 		version_put(fresh);
-	}
 	if (!version)
 		return; /* no memory for the table: the next mount loads it */
 	atomic_store(&version->last_ns, commit->at_ns);
@@ -331,7 +331,8 @@ static int commit_locked(struct commit *commit, struct reason *reason)
 		commit->box == BOX_DEPLOY &&
 		(catalog_route(engine->catalog, admitted->manifest.type, &routed) != 0 ||
 		 !digest_equal(&routed, &admitted->version));
-	is_repair = !commit->existing || atomic_load(&commit->existing->is_damaged);
+	commit->is_persisted = commit->existing && !commit->existing->is_operator;
+	is_repair = !commit->is_persisted || atomic_load(&commit->existing->is_damaged);
 	error = write_rows(commit, changes, reason);
 	if (!error) {
 		/* The store says what became of the row: an earlier deploy's first_ns stays. */

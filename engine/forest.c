@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "engine/audit.h"
 #include "engine/log.h"
 #include "engine/quarantine.h"
 #include "store/contents.h"
@@ -169,6 +170,21 @@ static struct planted *plant(struct forest *forest, struct version *version, str
 	return other ? other : planted;
 }
 
+static void tell_damage(struct engine *engine, struct version *version, struct reason *reason)
+{
+	bool was_damaged = atomic_exchange(&version->is_damaged, true);
+
+	if (!reason)
+		return;
+	reason_prefix(reason, "the index is damaged; deploy the archive again to repair it");
+	quarantine_add(engine, version->type, version->hex, reason);
+	if (!was_damaged)
+		log_note(engine, "index_damaged", true,
+			 json_pack("{s:s, s:s, s:s, s:o}", "type", version->type, "version",
+				   version->hex, "code", reason->code, "message",
+				   audit_string(reason->message)));
+}
+
 int forest_get(struct engine *engine, struct version *version, bool cached_only,
 	       const struct tree **ret_tree, struct reason *reason)
 {
@@ -183,12 +199,7 @@ int forest_get(struct engine *engine, struct version *version, bool cached_only,
 		if (error == -ENOMEM)
 			return error;
 		if (error) {
-			atomic_store(&version->is_damaged, true);
-			if (reason) {
-				reason_prefix(reason, "the index is damaged; deploy the archive "
-						      "again to repair it");
-				quarantine_add(engine, version->type, version->hex, reason);
-			}
+			tell_damage(engine, version, reason);
 			return -EIO;
 		}
 		planted = plant(engine->forest, version, tree);

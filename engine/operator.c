@@ -53,10 +53,16 @@ static int publish(struct engine *engine, struct prepared *prepared)
 				  .entries = admitted->entries,
 				  .bytes = admitted->bytes,
 				  .index_bytes = admitted->index_length,
-				  .uid = engine->options.owner};
+				  .uid = engine->options.owner,
+				  .has_signature = admitted->signature != NULL,
+				  .signature_bytes = admitted->signature_length};
 	struct version *version;
-	int error;
+	int error = 0;
 
+	if (admitted->signature)
+		error = digest_of(admitted->signature, admitted->signature_length, &row.signature);
+	if (error)
+		return error;
 	memcpy(row.type, admitted->manifest.type, sizeof(row.type));
 	version = catalog_find(engine->catalog, row.type, &row.version);
 	if (!version) {

@@ -150,8 +150,8 @@ static void refuse(struct engine *engine, const char *type, const char *name,
 		   why->message);
 	quarantine_add(engine, type, name, &reason);
 	log_note(engine, "quarantined", true,
-		 json_pack("{s:s, s:s, s:s, s:s}", "type", type, "version", name, "code",
-			   reason.code, "message", reason.message));
+		 json_pack("{s:o, s:s, s:s, s:o}", "type", audit_string(type), "version", name,
+			   "code", reason.code, "message", audit_string(reason.message)));
 }
 
 static int collect(void *context, const char *type, const struct digest *version,

@@ -101,9 +101,10 @@ int status_json(struct engine *engine, char **ret_text, size_t *ret_length)
 	if (error)
 		return error;
 	status = json_pack(
-		"{s:b, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}, "
+		"{s:b, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}, "
 		"s:{s:I, s:I}, s:o, s:o}",
-		"ready", (int)figures.is_ready, "state", engine->options.state, "mounted",
+		"ready", (int)figures.is_ready, "state",
+		audit_string(engine->options.state), "mounted",
 		clock_format(engine->mounted_ns, mounted), "pid", (json_int_t)getpid(), "types",
 		(json_int_t)figures.counts.types, "versions", (json_int_t)figures.counts.versions,
 		"routes", (json_int_t)figures.counts.routes, "quarantined",

@@ -37,13 +37,15 @@ struct scrub {
 static void tell_damage(struct engine *engine, struct version *version, const char *path,
 			const struct digest *digest, const struct reason *why)
 {
-	struct reason reason = *why;
+	struct reason reason = *why, named = {0};
 	char hex[DIGEST_HEX + 1];
 
+	/* The path is the archive's: no byte of it may end a line here, or spoil its UTF-8. */
+	reason_name_entry(&named, path, strlen(path));
 	reason_set(&reason, EIO, why->code,
 		   "%.200s (content %s) of %s/%s is damaged; reading it gives EIO; deploy the same "
 		   "archive again to repair it",
-		   path, digest_hex(digest, hex), version->type, version->hex);
+		   named.entry, digest_hex(digest, hex), version->type, version->hex);
 	atomic_store(&version->is_damaged, true);
 	quarantine_add(engine, version->type, version->hex, &reason);
 	log_note(engine, "content_damaged", true,
@@ -69,6 +71,7 @@ int verify_file(struct engine *engine, struct version *version, const struct dig
 		uint64_t size, const char *path, bool cached_only, struct reason *reason)
 {
 	struct reason why = {0};
+	int error;
 
 	switch (contents_verdict(version->store, digest)) {
 	case CONTENT_GOOD:
@@ -80,12 +83,15 @@ int verify_file(struct engine *engine, struct version *version, const struct dig
 	}
 	if (cached_only)
 		return -EAGAIN;
-	if (contents_verify(version->store, digest, size, &why) == 0)
+	error = contents_verify(version->store, digest, size, &why);
+	if (!error)
 		return 0;
-	tell_damage(engine, version, path, digest, &why);
-	queue_bad(engine, digest);
 	if (reason)
 		*reason = why;
+	if (error == -ENOMEM)
+		return error; /* it was not looked at: nothing is known to be wrong */
+	tell_damage(engine, version, path, digest, &why);
+	queue_bad(engine, digest);
 	return -EIO;
 }
 

@@ -13,7 +13,7 @@
  * Makes sure that a file of a version is good. `path` is for the messages. With `cached_only`
  * -EAGAIN says that it would have to be hashed now. A bad file is logged, shown in quarantine/, and
  * marks every version that shares it as damaged.
- * Returns 0, -EIO, -EAGAIN.
+ * Returns 0, -EIO, -EAGAIN, -ENOMEM (it could not be looked at).
  */
 int verify_file(struct engine *engine, struct version *version, const struct digest *digest,
 		uint64_t size, const char *path, bool cached_only, struct reason *reason);

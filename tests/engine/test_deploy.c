@@ -4,10 +4,14 @@
 #include <pthread.h>
 
 #include "engine/fsck.h"
+#include "engine/log.h"
+#include "engine/quarantine.h"
 #include "engine/route.h"
 #include "engine/unload.h"
+#include "engine/verify.h"
 #include "fixture.h"
 #include "store/contents.h"
+#include "store/private.h"
 
 static void print_finding(void *context, const struct reason *reason)
 {
@@ -223,6 +227,93 @@ Test(deploy, the_signature_of_the_first_deploy_stays_and_no_other_is_kept)
 	cr_assert(list.versions[1]->has_signature);
 	catalog_list_free(&list);
 	assert_clean(&fixture);
+	fixture_close(&fixture);
+}
+
+/* What a persisted copy of an operator package says is its own archive's, not the operator's. */
+Test(deploy, a_stage_of_an_operator_package_persists_what_was_staged)
+{
+	struct fixture fixture;
+	struct reason reason = {0};
+	struct version_list list;
+	struct digest routed, wanted;
+	char path[64];
+	int package = fixture_archive_open("order", "1"), file;
+
+	fixture_tar_entry(package, "manifest.sig", "operator's", 10, 0644);
+	fixture_archive_end(package);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", package);
+	fixture_open(&fixture);
+	fixture.options.packages[0] = path;
+	fixture.options.package_count = 1;
+	fixture_remount(&fixture);
+	cr_assert_eq(catalog_list_versions(fixture.engine->catalog, "order", &list), 0);
+	cr_assert_eq(list.count, 1);
+	cr_assert(list.versions[0]->has_signature);
+	cr_assert_eq(list.versions[0]->signature_bytes, 10);
+	catalog_list_free(&list);
+
+	file = fixture_archive_open("order", "1");
+	fixture_tar_entry(file, "manifest.sig", "staged", 6, 0644);
+	fixture_archive_end(file);
+	cr_assert_eq(fixture_deploy_file(&fixture, file, BOX_STAGE, "x", &reason), 0);
+	fixture.options.package_count = 0;
+	fixture_remount(&fixture);
+	cr_assert_eq(catalog_route(fixture.engine->catalog, "order", &routed), -ENOENT);
+	cr_assert_eq(catalog_list_versions(fixture.engine->catalog, "order", &list), 0);
+	cr_assert_eq(list.count, 1);
+	digest_of("staged", 6, &wanted);
+	cr_assert(list.versions[0]->has_signature);
+	cr_assert(digest_equal(&list.versions[0]->signature, &wanted));
+	catalog_list_free(&list);
+	assert_clean(&fixture);
+	fixture_close(&fixture);
+	close(package);
+}
+
+/* Takes a content's record away behind the store's back. */
+static void lose_content(struct fixture *fixture, const struct digest *digest)
+{
+	MDB_val key = {.mv_size = DIGEST_BYTES, .mv_data = (void *)digest->bytes};
+	struct env env;
+	MDB_txn *txn;
+
+	engine_close(fixture->engine);
+	cr_assert_eq(env_open(fixture->state, &contents_kind, ENV_WRITE, &env, NULL), 0);
+	cr_assert_eq(mdb_txn_begin(env.lmdb, NULL, 0, &txn), 0);
+	cr_assert_eq(mdb_del(txn, env.tables[CONTENTS_RECORDS], &key, NULL), 0);
+	cr_assert_eq(mdb_txn_commit(txn), 0);
+	env_close(&env);
+	fixture_mount(fixture);
+}
+
+Test(verify, a_hostile_name_forges_no_line_and_hides_no_message)
+{
+	static const char name[] = "bad\ncontent_damaged: \xff\033[2J";
+	struct fixture fixture;
+	struct digest version, body;
+	struct version *loaded;
+	size_t length;
+	int64_t at_ns;
+	char *text, log[8192] = {0};
+
+	fixture_open(&fixture);
+	fixture.options.no_scrub = true;
+	version = fixture_deploy(&fixture, BOX_DEPLOY, "order", "1", "body");
+	cr_assert_eq(digest_of("body", 4, &body), 0);
+	lose_content(&fixture, &body);
+	loaded = catalog_find(fixture.engine->catalog, "order", &version);
+	cr_assert_not_null(loaded);
+	cr_assert_eq(verify_file(fixture.engine, loaded, &body, 4, name, false, NULL), -EIO);
+	cr_assert_eq(quarantine_get(fixture.engine, "order", loaded->hex, &text, &length, &at_ns),
+		     0);
+	cr_assert_eq(strchr(text, '\n'), text + length - 1, "%s", text);
+	cr_assert_null(memchr(text, 033, length));
+	cr_assert_not_null(strstr(text, "bad\\012content_damaged"), "%s", text);
+	cr_assert_gt(log_read(fixture.engine, 0, log, sizeof(log) - 1), 0);
+	cr_assert_not_null(strstr(log, "deploy the same archive again"), "%s", log);
+	free(text);
+	version_put(loaded);
 	fixture_close(&fixture);
 }
 
