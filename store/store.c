@@ -104,6 +104,27 @@ static int start_writers(struct store *store, struct reason *reason)
 	return store_explain(store, error, reason);
 }
 
+/*
+ * The format file is the last thing that the making of a state writes. Where it is missing, the
+ * tables must be empty: a state that has lost it, or half of it, must not come up as a new one.
+ */
+static int check_new(struct store *store, struct reason *reason)
+{
+	uint64_t versions = 0, contents = 0;
+	int error = env_count(&store->rows, ROWS_VERSIONS, &versions);
+
+	if (!error)
+		error = env_count(&store->contents, CONTENTS_RECORDS, &contents);
+	if (error)
+		return store_explain(store, error, reason);
+	if (versions == 0 && contents == 0)
+		return 0;
+	return reason_set(reason, EBADMSG, "store_damaged",
+			  "the state in %s has lost its file named format; restore it from a backup, "
+			  "or, if nothing else is missing, write the number %d and a newline into it",
+			  store->path, STORE_FORMAT);
+}
+
 static int open_for_writing(struct store *store, struct reason *reason)
 {
 	enum state_age age;
@@ -117,6 +138,8 @@ static int open_for_writing(struct store *store, struct reason *reason)
 		error = env_open(store->path, &rows_kind, ENV_WRITE, &store->rows, reason);
 	if (!error)
 		error = env_open(store->path, &contents_kind, ENV_WRITE, &store->contents, reason);
+	if (!error && age == STATE_NEW)
+		error = check_new(store, reason);
 	if (!error)
 		error = state_complete(store->directory, store->path, age, reason);
 	return error ? error : start_writers(store, reason);

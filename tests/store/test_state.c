@@ -177,6 +177,25 @@ Test(state, an_interrupted_making_is_finished)
 	fixture_close(&fixture);
 }
 
+Test(state, one_that_has_lost_its_format_never_comes_up_as_new)
+{
+	static const char *const lost[] = {"format", "rows/data.mdb"};
+	struct reason reason = {0};
+	struct fixture fixture;
+	char path[128];
+
+	fixture_open(&fixture);
+	fixture_deploy(fixture.store, "order", "text");
+	fixture_unmount(&fixture);
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/%s", fixture.path, lost[i]);
+		cr_assert_eq(unlink(path), 0);
+		cr_assert_eq(open_error(&fixture, STORE_WRITE, &reason), -EBADMSG);
+		cr_assert_str_eq(reason.code, "store_damaged");
+	}
+	fixture_close(&fixture);
+}
+
 Test(state, spools_have_no_name_and_old_ones_go)
 {
 	struct fixture fixture;
