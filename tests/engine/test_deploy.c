@@ -7,6 +7,7 @@
 #include "engine/log.h"
 #include "engine/quarantine.h"
 #include "engine/route.h"
+#include "engine/status.h"
 #include "engine/unload.h"
 #include "engine/verify.h"
 #include "fixture.h"
@@ -370,6 +371,61 @@ Test(route, refuses_what_is_no_version_of_the_type_and_stays)
 		     -EACCES);
 	cr_assert_str_eq(reason.code, "not_permitted");
 	assert_routed(&fixture, "order", &order);
+	fixture_close(&fixture);
+}
+
+static void point_route(struct fixture *fixture, const char *type, const struct digest *digest)
+{
+	struct row_change change = {.kind = ROW_PUT_ROUTE};
+	struct reason reason = {0};
+
+	strcpy(change.route.type, type);
+	change.route.version = *digest;
+	cr_assert_eq(rows_commit(fixture->engine->store, &change, 1, &reason), 0);
+}
+
+static void assert_fallbacks(struct fixture *fixture, const char *wanted, bool told)
+{
+	size_t length;
+	char *text;
+
+	cr_assert_eq(status_json(fixture->engine, &text, &length), 0);
+	cr_assert_eq(strstr(text, wanted) != NULL, told, "%s", text);
+	free(text);
+}
+
+Test(route, to_an_absent_version_is_warned_about_and_the_row_stays)
+{
+	struct fixture fixture;
+	struct reason reason = {0};
+	struct digest first, second, staged, absent, routed;
+	char hex[DIGEST_HEX + 1];
+
+	fixture_open(&fixture);
+	first = fixture_deploy(&fixture, BOX_DEPLOY, "order", "1", "one");
+	second = fixture_deploy(&fixture, BOX_DEPLOY, "order", "2", "two");
+	staged = fixture_deploy(&fixture, BOX_STAGE, "order", "3", "three");
+	fixture_deploy(&fixture, BOX_STAGE, "staged", "1", "one");
+	absent = first;
+	absent.bytes[0] ^= 1;
+	digest_hex(&absent, hex);
+	point_route(&fixture, "order", &absent);
+	point_route(&fixture, "staged", &absent);
+	point_route(&fixture, "unknown", &absent);
+	for (int mount = 0; mount < 2; mount++) {
+		fixture_remount(&fixture);
+		assert_routed(&fixture, "order", &second);
+		cr_assert_eq(catalog_route(fixture.engine->catalog, "staged", &routed), -ENOENT);
+		cr_assert_eq(catalog_route(fixture.engine->catalog, "unknown", &routed), -ENOENT);
+		assert_fallbacks(&fixture, hex, true);
+	}
+	/* A later re-route ends the fallback. */
+	cr_assert_eq(route_set(fixture.engine, &fixture.caller, "order", digest_hex(&staged, hex),
+			       &reason),
+		     0);
+	fixture_remount(&fixture);
+	assert_routed(&fixture, "order", &staged);
+	assert_fallbacks(&fixture, "\"order\",\"wanted\"", false);
 	fixture_close(&fixture);
 }
 
