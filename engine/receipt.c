@@ -2,8 +2,9 @@
 /*
  * The receipts of both boxes, in memory as the store has them, with this mount's failures on top.
  *
- * Owns: one list in order of arrival and one hash table by box and name. At most RECEIPTS_MAX are
- * kept; the oldest goes first, as in the store. `lock` is held for look-ups and insertions only.
+ * Owns: one list in order of arrival and one hash table by box and name. RECEIPTS_MAX that the store
+ * has are kept, and as many that it has not: a flood of failures drives no success out. The oldest
+ * of its kind goes first, as in the store. `lock` is held for look-ups and insertions only.
  */
 #include "engine/receipt.h"
 
@@ -36,7 +37,7 @@ struct receipts {
 	pthread_mutex_t lock;
 	struct entry *buckets[BUCKETS];
 	struct entry *oldest, *newest;
-	size_t count;
+	size_t counts[2]; /* of those that the store has not, and has */
 	int64_t changed_ns[BOX_COUNT];
 };
 
@@ -77,9 +78,18 @@ static void drop(struct receipts *receipts, struct entry **link)
 		entry->newer->older = entry->older;
 	else
 		receipts->newest = entry->older;
-	receipts->count--;
+	receipts->counts[entry->is_persistent]--;
 	free(entry->text);
 	free(entry);
+}
+
+static void drop_oldest(struct receipts *receipts, bool is_persistent)
+{
+	const struct entry *entry = receipts->oldest;
+
+	while (entry->is_persistent != is_persistent)
+		entry = entry->newer;
+	drop(receipts, find_link(receipts, entry->box, entry->name));
 }
 
 static void insert(struct receipts *receipts, struct entry *entry)
@@ -99,11 +109,11 @@ static void insert(struct receipts *receipts, struct entry *entry)
 	else
 		receipts->oldest = entry;
 	receipts->newest = entry;
-	receipts->count++;
+	receipts->counts[entry->is_persistent]++;
 	if (entry->at_ns > receipts->changed_ns[entry->box])
 		receipts->changed_ns[entry->box] = entry->at_ns;
-	if (receipts->count > RECEIPTS_MAX)
-		drop(receipts, find_link(receipts, receipts->oldest->box, receipts->oldest->name));
+	if (receipts->counts[entry->is_persistent] > RECEIPTS_MAX)
+		drop_oldest(receipts, entry->is_persistent);
 }
 
 static struct entry *make_entry(enum box box, const char *name, const char *text, size_t length,

@@ -4,7 +4,7 @@
 
 #include "engine/deploy.h"
 
-/* What deploy/NAME and stage/NAME show: the newest 10,000 receipts, those of failures among them. */
+/* What deploy/NAME and stage/NAME show: the newest 10,000 receipts, and as many of failures. */
 
 /* Reads the store's receipts into engine->receipts. Returns -ENOMEM, -EIO. */
 int receipts_open(struct engine *engine);

@@ -143,6 +143,30 @@ Test(receipts, of_failures_last_until_the_unmount_those_of_successes_stay)
 	fixture_close(&fixture);
 }
 
+Test(receipts, a_flood_of_failures_is_bounded_and_drives_no_success_out)
+{
+	struct fixture fixture;
+	struct reason reason = {0};
+	struct receipt receipt;
+	char name[32], **names;
+	size_t count;
+
+	fixture_open(&fixture);
+	fixture_deploy(&fixture, BOX_DEPLOY, "order", "1", "one");
+	reason_set(&reason, EBADMSG, "archive_corrupt", "it is bad");
+	for (int i = 0; i < RECEIPTS_MAX + 10; i++) {
+		snprintf(name, sizeof(name), "bad-%d.tar", i);
+		deploy_failed(fixture.engine, BOX_DEPLOY, name, &fixture.caller, &reason);
+	}
+	cr_assert_eq(receipt_stat(fixture.engine, BOX_DEPLOY, "fixture.tar", &receipt), 0);
+	cr_assert_eq(receipt_stat(fixture.engine, BOX_DEPLOY, "bad-9.tar", &receipt), -ENOENT);
+	cr_assert_eq(receipt_stat(fixture.engine, BOX_DEPLOY, "bad-10.tar", &receipt), 0);
+	cr_assert_eq(receipt_list(fixture.engine, BOX_DEPLOY, &names, &count), 0);
+	cr_assert_eq(count, RECEIPTS_MAX + 1);
+	free(names);
+	fixture_close(&fixture);
+}
+
 Test(receipts, removing_one_removes_nothing_else)
 {
 	struct fixture fixture;
