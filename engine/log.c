@@ -57,10 +57,32 @@ static uint64_t log_end(const struct log *log)
 	return last ? last->start + last->length : 0;
 }
 
+/*
+ * Neighbours that are blank become one, so that a flood of notes costs no memory for ever: of all
+ * but the last, the line's end turns blank, too.
+ */
+static void merge_blanks(struct log *log)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < log->count; i++) {
+		struct segment *last = kept > 0 ? &log->segments[kept - 1] : NULL;
+
+		if (last && last->is_blank && log->segments[i].is_blank)
+			last->length += log->segments[i].length;
+		else
+			log->segments[kept++] = log->segments[i];
+	}
+	log->count = kept;
+	log->oldest_note = 0;
+}
+
 static struct segment *add_segment(struct log *log, uint64_t length)
 {
 	struct segment *segment;
 
+	if (log->count == log->room)
+		merge_blanks(log);
 	if (log->count == log->room) {
 		size_t wanted = log->room ? log->room * 2 : 64;
 		struct segment *larger = realloc(log->segments, wanted * sizeof(*larger));

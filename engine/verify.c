@@ -77,7 +77,12 @@ int verify_file(struct engine *engine, struct version *version, const struct dig
 	case CONTENT_GOOD:
 		return 0;
 	case CONTENT_BAD:
-		return reason_set(reason, EIO, "content_damaged", "%s is damaged", path);
+		reason_set(&why, EIO, "content_damaged", "%s is damaged", path);
+		if (!atomic_load(&version->is_damaged))
+			tell_damage(engine, version, path, digest, &why);
+		if (reason)
+			*reason = why;
+		return -EIO;
 	case CONTENT_UNKNOWN:
 		break;
 	}

@@ -103,6 +103,8 @@ Test(log, old_notes_turn_blank_but_offsets_stay)
 	cr_assert_eq(strlen(text), size);
 	cr_assert_eq(text[0], ' ');
 	cr_assert_eq(text[size - 1], '\n');
+	cr_assert_not_null(strstr(text, "\"uid\":1999"));
+	cr_assert_null(strstr(text, "\"uid\":0,"));
 	free(text);
 	fixture_close(&fixture);
 }
