@@ -276,6 +276,8 @@ int routes_unlink(struct call *call)
 		if (!call->may_block)
 			return -EAGAIN;
 		r = route_remove(call->fs->engine, &call->caller, call->name, &reason);
+		if (r == 0) /* what was staged before there was a route must not reappear */
+			links_remove(call->fs->links, call->name);
 	} else {
 		struct staged staged;
 

@@ -22,7 +22,7 @@ int signals_open(void)
 	ending_signals(&set);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
 		return -errno;
-	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
 		return -errno;
 	descriptor = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return descriptor < 0 ? -errno : descriptor;

@@ -6,8 +6,8 @@
 
 /*
  * The signals that end a mount (SIGTERM, SIGINT, SIGHUP) are blocked in every thread and read from
- * a descriptor, so that no handler runs in the middle of anything and none is lost. SIGPIPE is
- * ignored.
+ * a descriptor, so that no handler runs in the middle of anything and none is lost. SIGPIPE
+ * and SIGXFSZ (a write past RLIMIT_FSIZE) are ignored: the write's own error says it.
  */
 
 /*
