@@ -44,6 +44,12 @@ const struct fuse_lowlevel_ops *fs_operations(void);
 void fs_tune(const char *mountpoint);
 
 /*
+ * Has the allocator keep what a transaction used for the next one; the end of a large upload gives
+ * it back to the kernel (store/upload.c). Context: once, before the first thread.
+ */
+void fs_tune_memory(void);
+
+/*
  * Takes no new slow work (such requests get ESHUTDOWN from here on), cancels
  * decodes and waits until the workers have answered what they had. Context: when the session's loop
  * has ended, before fuse_session_destroy, or earlier to end it faster; may be called twice.

@@ -107,6 +107,7 @@ int mount_serve(struct mount *mount)
 	struct engine *engine = NULL;
 	int signals = signals_open(), error = signals < 0 ? signals : 0;
 
+	fs_tune_memory();
 	mount->options.engine.state = mount->state;
 	if (!error)
 		error = open_engine(mount, &engine, &reason);

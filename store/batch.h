@@ -16,9 +16,10 @@
  * What an upload hands to the writer at once: finished contents whose bytes lie one after another
  * in a buffer, and perhaps, in front of them, more of a content that is too large for a batch. Such
  * a content streams: its parts are written as they come and stay a run of the pending row until its
- * digest is known.
+ * digest is known. Small enough that its memory stays warm and the last one is soon done, large
+ * enough that syncing it costs less than decoding the next.
  */
-#define BATCH_BYTES ((size_t)32 * PART_BYTES)
+#define BATCH_BYTES ((size_t)8 * PART_BYTES)
 
 struct batch_item {
 	struct digest digest;

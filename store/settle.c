@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Settling pending rows: one step per transaction, one chunk (or a part of it) per step. Where it
- * is unclear whether references are held, nothing is given back: a leak is found by fsck and
- * repaired, a reference too few loses a package.
+ * Settling pending rows: one step per transaction, one chunk (or a part of it, or many lists that
+ * are only dropped) per step. Where it is unclear whether references are held, nothing is given
+ * back: a leak is found by fsck and repaired, a reference too few loses a package.
  */
 #include "store/settle.h"
 
@@ -19,6 +19,8 @@
 /* What one transaction takes on. Compacting rewrites at most as many pieces, 1 MiB each. */
 #define STEP_PIECES 32u
 #define STEP_PARTS  256u
+/* Lists of references that are only forgotten are cheap. */
+#define STEP_LISTS 64u
 
 struct step {
 	struct writer_job job;
@@ -129,16 +131,11 @@ static int step_run(MDB_txn *txn, struct step *step)
 				: chunk_delete(txn, contents, chunk->number, chunk->index);
 }
 
-static int apply(MDB_txn *txn, struct writer_job *job)
+static int step_chunk(MDB_txn *txn, struct step *step)
 {
-	struct step *step = (struct step *)job;
 	const struct env *contents = &step->store->contents;
 	int error = chunk_first(txn, contents, step->number, &step->chunk);
 
-	step->finished = false;
-	step->freed_count = 0;
-	step->piece_count = 0;
-	step->part_count = 0;
 	if (error == -ENOENT) {
 		step->finished = true;
 		return pending_delete(txn, contents, step->number);
@@ -154,6 +151,23 @@ static int apply(MDB_txn *txn, struct writer_job *job)
 		break;
 	}
 	return chunk_delete(txn, contents, step->number, step->chunk.index);
+}
+
+static int apply(MDB_txn *txn, struct writer_job *job)
+{
+	struct step *step = (struct step *)job;
+	unsigned int lists = 0;
+	int error;
+
+	step->finished = false;
+	step->freed_count = 0;
+	step->piece_count = 0;
+	step->part_count = 0;
+	do {
+		error = step_chunk(txn, step);
+	} while (!error && !step->finished && step->how == SETTLE_DROP &&
+		 step->chunk.kind == CHUNK_DIGEST_LIST && ++lists < STEP_LISTS);
+	return error;
 }
 
 static void committed(struct writer_job *job)

@@ -7,6 +7,7 @@
 #include "store/upload.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,9 @@ static void upload_free(struct upload *upload)
 	digest_map_clear(&upload->taken);
 	batch_free(upload->filling);
 	batch_free(upload->spare);
+	/* The pages of its transactions: an allocator that was told to keep them lets go of them. */
+	if (upload->next_chunk > 1)
+		malloc_trim(0);
 	free(upload);
 }
 
