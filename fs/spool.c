@@ -206,10 +206,19 @@ struct spool *spool_find_kept(struct fs *fs, enum box box, const char *name)
 	return spool;
 }
 
+/*
+ * Whether a name stands for this spool. From its first verdict on, a plain name stands for the
+ * receipt, and once that is removed for nothing: the kernel tells the end of an open file late.
+ */
+static bool has_name(const struct spool *spool)
+{
+	return spool->is_kept || (spool->name[0] && !atomic_load(&spool->has_verdict));
+}
+
 static bool is_open_as(const struct spool *spool, enum box box, const char *name,
 		       const struct caller *caller)
 {
-	if (spool->is_kept || spool->box != box || atomic_load(&spool->is_committed))
+	if (spool->is_kept || spool->box != box || !has_name(spool))
 		return false;
 	if (caller && (caller->pid != spool->caller.pid || caller->uid != spool->caller.uid))
 		return false;
@@ -276,7 +285,7 @@ int spool_list(struct fs *fs, enum box box, struct listing *listing)
 
 	pthread_mutex_lock(&fs->boxes->lock);
 	for (struct spool *spool = fs->boxes->spools; spool && r == 0; spool = spool->next)
-		if (spool->box == box && spool->name[0] && !atomic_load(&spool->is_committed))
+		if (spool->box == box && has_name(spool))
 			r = listing_add(listing, spool->name);
 	pthread_mutex_unlock(&fs->boxes->lock);
 	return r;

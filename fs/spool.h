@@ -72,8 +72,8 @@ void spool_close(struct fs *fs, struct spool *spool);
 struct spool *spool_find_kept(struct fs *fs, enum box box, const char *name);
 
 /*
- * The newest open spool of a plain name that was not deployed, with a reference; or NULL. `caller`,
- * where given, must be the one (the same thread) that opened it.
+ * The newest open spool of a plain name that had no verdict yet, with a reference; or NULL.
+ * `caller`, where given, must be the one (the same thread) that opened it.
  */
 struct spool *spool_find_open(struct fs *fs, enum box box, const char *name,
 			      const struct caller *caller);
@@ -84,7 +84,7 @@ void spool_rename(struct fs *fs, struct spool *spool, const char *name);
 /* Takes a kept spool's name away, and the reference that the box had. */
 void spool_unlink(struct fs *fs, struct spool *spool);
 
-/* Adds the names of kept and of undeployed open spools. Returns -ENOMEM. */
+/* Adds the names of kept spools, and of open ones without a verdict. Returns -ENOMEM. */
 int spool_list(struct fs *fs, enum box box, struct listing *listing);
 
 /*

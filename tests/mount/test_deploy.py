@@ -489,6 +489,21 @@ class Descriptors(Boxes):
         os.close(fd)
         self.assert_deployed("x")
 
+    def test_a_removed_failure_is_gone_while_its_file_is_still_open(self):
+        fd = self.create()
+        self.write_all(fd, self.bad.read_bytes())
+        with self.assertRaises(OSError):
+            os.close(os.dup(fd))
+        os.unlink(self.deploy / "x")
+        self.assertEqual(os.listdir(self.deploy), [])
+        self.assertFalse(os.path.lexists(self.deploy / "x"))
+        self.assertNotEqual(run("stat", self.deploy / "x").returncode, 0)
+        # The writer may yet make it good.
+        os.ftruncate(fd, 0)
+        self.write_all(fd, self.good.read_bytes())
+        os.close(fd)
+        self.assert_deployed("x")
+
     def test_writes_after_a_success_are_busy(self):
         fd = self.create()
         self.write_all(fd, self.good.read_bytes())
