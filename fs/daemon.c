@@ -77,6 +77,8 @@ int daemon_start(bool foreground, struct daemon *ret_daemon)
 	ret_daemon->pipe = -1;
 	fflush(NULL);
 	if (!foreground) {
+		/* What the caller left open, perhaps a lock or a pipe, must not be held for ever. */
+		closefrom(STDERR_FILENO + 1);
 		error = fork_away(&ret_daemon->pipe);
 		if (error)
 			return error;

@@ -14,8 +14,8 @@ struct daemon {
 };
 
 /*
- * Detaches from the caller: a new session, no controlling terminal, in / with umask 0. In the
- * foreground only the last two. The process must have one thread.
+ * Detaches from the caller: a new session, no controlling terminal, no descriptor but the standard
+ * ones, in / with umask 0. In the foreground only the last two. The process must have one thread.
  * Returns 0 in the daemon, with *ret_daemon set; -errno when forking failed. In the background the
  * caller's process does not return: it exits with the daemon's code, or 0 when it is ready.
  */

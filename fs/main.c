@@ -3,11 +3,14 @@
  * The program: a table of commands. Under the name mount.aionfs (or mount.fuse.aionfs) it is the
  * helper that mount(8) calls for fstab lines.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <locale.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/commands.h"
 #include "fs/say.h"
@@ -100,11 +103,28 @@ static int run_command(int argc, char **argv)
 	return EXIT_USAGE;
 }
 
+/*
+ * A standard descriptor that the caller closed must not become a file of the store: messages would
+ * be written into it. What takes its place is open the wrong way round, so that its use still fails.
+ */
+static bool fill_standard_descriptors(void)
+{
+	for (int number = STDIN_FILENO; number <= STDERR_FILENO; number++) {
+		int flags = number == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+
+		if (fcntl(number, F_GETFD) < 0 && open("/dev/null", flags) != number)
+			return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "";
 
+	if (!fill_standard_descriptors())
+		return EXIT_FAILED;
 	setlocale(LC_CTYPE, "C.UTF-8");
 	if (strcmp(name, "mount.aionfs") == 0 || strcmp(name, "mount.fuse.aionfs") == 0)
 		return command_mount_helper(argc, argv);
