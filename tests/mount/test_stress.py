@@ -337,6 +337,35 @@ class Limits(Stress):
         self.assert_sound(m)
 
 
+class Inherited(Stress):
+    """What the daemon's caller left open, or closed."""
+
+    def mount_through(self, script, foreground):
+        m = harness.Mount(foreground=foreground)
+        command = m.command
+        m.command = lambda options=None: ["sh", "-c", script, *command(options)]
+        self.addCleanup(self.end_mount, m)
+        m.start()
+        self.descriptors, self.memory = descriptors(m.pid), memory_kib(m.pid)
+        return m
+
+    def test_closed_standard_descriptors(self):
+        for foreground in (True, False):
+            with self.subTest(foreground=foreground):
+                m = self.mount_through('exec "$0" "$@" 0<&- 1>&- 2>&-', foreground)
+                for number in range(3):
+                    self.assertEqual(os.readlink(f"/proc/{m.pid}/fd/{number}"), "/dev/null")
+                m.refuse(b"rubbish")
+                self.assert_sound(m)
+
+    def test_a_lock_of_the_caller_is_not_held(self):
+        lock = self.scratch() / "lock"
+        m = self.mount_through(f'exec 9>"{lock}"; exec "$0" "$@"', foreground=False)
+        self.assertNotIn(str(lock), [os.readlink(f"/proc/{m.pid}/fd/{number}")
+                                     for number in os.listdir(f"/proc/{m.pid}/fd")])
+        self.assert_sound(m)
+
+
 class Endings(Stress):
     """The mount is ended while everybody is busy: what was acknowledged is there afterwards."""
 
