@@ -54,6 +54,9 @@ enum row_change_kind {
 	ROW_PUT_RECEIPT,
 	ROW_DELETE_RECEIPT,
 	ROW_APPEND_AUDIT,
+	ROW_PUT_RUN,
+	ROW_APPEND_EVENT,
+	ROW_PUT_VALUE,
 };
 
 /*
@@ -70,6 +73,10 @@ enum row_change_kind {
  * ROW_PUT_RECEIPT: replaces the one of the same box and name; the oldest past RECEIPTS_MAX go.
  * ROW_DELETE_RECEIPT: -ENOENT when absent.
  * ROW_APPEND_AUDIT: one line of JSON with its newline.
+ * ROW_PUT_RUN: `name` is the ID, `run` its number (journal_next_run). -EEXIST when the ID is taken.
+ * ROW_APPEND_EVENT: `text` are the bytes of event `sequence` of `run`, counted from 1. -ESTALE when it
+ * is not the one that follows the last: somebody else appended meanwhile.
+ * ROW_PUT_VALUE: made by value_put (store/value.h).
  */
 struct row_change {
 	enum row_change_kind kind;
@@ -79,6 +86,10 @@ struct row_change {
 	const char *text;       /* receipt or audit line */
 	size_t text_length;
 	bool existed; /* out, PUT_VERSION */
+	uint64_t run, sequence; /* runs, events, values */
+	struct digest digest;   /* values: of the bytes ... */
+	uint64_t size;		/* ... and how many; `text` are the bytes, NULL for a content's */
+	uint64_t upload;	/* values: the upload that brought a content in, else 0 */
 };
 
 /*
