@@ -22,6 +22,7 @@ struct receipts;
 struct forest;
 struct scrub;
 struct sweep;
+struct runs;
 struct json_t;
 
 struct engine_limits {
@@ -41,6 +42,14 @@ struct engine_options {
 	const char *packages[ENGINE_PACKAGES_MAX]; /* operator packages, in order */
 	size_t package_count;
 	bool no_scrub; /* leave verification to first use */
+
+	/* Runs. */
+	const char *mountpoint; /* absolute: attempts go there; NULL: none are started (tests) */
+	bool has_start_group;
+	gid_t start_group;	       /* may start runs, too; default: who may deploy */
+	uint64_t max_attempts_running; /* 0: the default, 64 */
+	uint64_t park_after_ns;	       /* 0: the default, 10 s */
+	uint64_t keep_finished_ns;     /* finished runs older than that are removed; 0: never */
 };
 
 struct engine {
@@ -54,6 +63,7 @@ struct engine {
 	struct forest *forest;
 	_Atomic(struct scrub *) scrub; /* set while `status` is read already */
 	struct sweep *sweep;
+	struct runs *runs; /* NULL until the reload is done */
 	struct json_t *fallbacks; /* routes that the reload had to choose itself; set before ready */
 	int64_t mounted_ns;	  /* wall clock */
 	_Atomic bool is_ready;
