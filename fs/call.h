@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "fs/node.h"
-#include "fs/work.h"
+#include "engine/work.h"
 
 /*
  * One request of the kernel on its way to its one answer. It begins on the stack of the thread that

@@ -7,7 +7,7 @@
  * when a signal handler interrupts it, so that thread gets SIGUSR1 until it has ended. It then
  * cancels the workers, which can be cancelled only while they wait for a request, never within one.
  *
- * Requests are quick (what is slow goes to fs/work.c), so a few threads suffice; a device of their
+ * Requests are quick (what is slow goes to engine/work.c), so a few threads suffice; a device of their
  * own for each (clone_fd) brought nothing with so few.
  */
 #include "fs/serve.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef FS_WORK_H
-#define FS_WORK_H
+#ifndef ENGINE_WORK_H
+#define ENGINE_WORK_H
 
 #include <stdbool.h>
 #include <stddef.h>

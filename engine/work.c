@@ -3,7 +3,7 @@
  * Owns the worker threads and their two queues, each bounded, first come first served. Invariant:
  * work that was accepted runs exactly once, also when it was accepted just before the drain.
  */
-#include "fs/work.h"
+#include "engine/work.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#include "fs/work.h"
+#include "engine/work.h"
 
 struct job {
 	struct work work;
