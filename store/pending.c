@@ -19,19 +19,6 @@
 
 static const char number_name[] = "number";
 
-/* Raises the counter above `number`, also where the row that keeps it is unreadable. */
-static int keep_number(MDB_txn *txn, MDB_dbi meta, uint64_t number)
-{
-	uint64_t next;
-	int error = sequence_peek(txn, meta, number_name, &next);
-
-	if (error && error != -EBADMSG)
-		return error;
-	if (!error && next > number)
-		return 0;
-	return sequence_set(txn, meta, number_name, number + 1);
-}
-
 int pending_next_number(struct env *contents, uint64_t *ret_number)
 {
 	struct timespec now;
@@ -70,7 +57,8 @@ int pending_put(MDB_txn *txn, const struct env *contents, const struct pending *
 	value.mv_size = row.length;
 	error = env_error(mdb_put(txn, contents->tables[CONTENTS_PENDING], &key, &value, 0));
 	return error ? error
-		     : keep_number(txn, contents->tables[CONTENTS_META], pending->number);
+		     : sequence_raise(txn, contents->tables[CONTENTS_META], number_name,
+				      pending->number);
 }
 
 int pending_delete(MDB_txn *txn, const struct env *contents, uint64_t number)

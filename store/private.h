@@ -20,6 +20,9 @@ enum rows_table {
 	ROWS_RECEIPT_NAMES,
 	ROWS_AUDIT,
 	ROWS_META,
+	ROWS_RUNS,
+	ROWS_EVENTS,
+	ROWS_VALUES,
 };
 
 enum contents_table {
@@ -53,6 +56,7 @@ struct store {
 
 	pthread_mutex_t numbers_lock;
 	uint64_t next_number; /* for uploads and holds */
+	uint64_t next_run;
 };
 
 /* A number for an upload or a hold, never given out before. */

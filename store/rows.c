@@ -16,8 +16,9 @@
 const struct env_kind rows_kind = {
 	.name = "rows",
 	.map_bytes = (size_t)64 << 30,
-	.table_count = 6,
-	.tables = {"versions", "routes", "receipts", "receipt_names", "audit", "meta"},
+	.table_count = 9,
+	.tables = {"versions", "routes", "receipts", "receipt_names", "audit", "meta", "runs",
+		   "events", "values"},
 };
 
 struct rows_job {
@@ -43,6 +44,12 @@ static int apply_change(MDB_txn *txn, struct rows_job *job, struct row_change *c
 		return receipt_delete(txn, job->rows, change);
 	case ROW_APPEND_AUDIT:
 		return audit_append(txn, job->rows, change->text, change->text_length);
+	case ROW_PUT_RUN:
+		return run_put(txn, job->rows, change);
+	case ROW_APPEND_EVENT:
+		return event_append(txn, job->rows, change);
+	case ROW_PUT_VALUE:
+		return value_row_put(txn, job->rows, change);
 	}
 	return -EINVAL;
 }

@@ -20,6 +20,7 @@
 #include "store/private.h"
 #include "store/settle.h"
 #include "store/state.h"
+#include "store/tables.h"
 
 int store_explain(const struct store *store, int error, struct reason *reason)
 {
@@ -34,6 +35,14 @@ int store_explain(const struct store *store, int error, struct reason *reason)
 	case -ENOENT:
 		return reason_set(reason, ENOENT, "not_found", "there is no such row in %s",
 				  store->path);
+	case -EEXIST:
+		return reason_set(reason, EEXIST, "run_exists",
+				  "a run of that ID is in %s already; choose another ID",
+				  store->path);
+	case -ESTALE:
+		return reason_set(reason, ESTALE, "run_stale",
+				  "somebody else appended to the run meanwhile; look at its history "
+				  "and try again");
 	case -EINVAL:
 		return reason_set(reason, EINVAL, "name_invalid",
 				  "a row for %s has a name or a text that is too long",
@@ -101,6 +110,8 @@ static int start_writers(struct store *store, struct reason *reason)
 	error = pending_next_number(&store->contents, &store->next_number);
 	if (!error)
 		error = settle_all(store);
+	if (!error)
+		error = journal_begin(store);
 	return store_explain(store, error, reason);
 }
 
