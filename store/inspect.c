@@ -77,10 +77,10 @@ static int note_run(struct inspection *inspection, const struct digest *digest,
 		inspection->run_room = room;
 	}
 	inspection->runs[inspection->run_count++] = (struct run){
-		.first = record->piece,
-		.count = piece_parts(record->size),
-		.size = record->size,
-		.digest = *digest,
+	    .first = record->piece,
+	    .count = piece_parts(record->size),
+	    .size = record->size,
+	    .digest = *digest,
 	};
 	return 0;
 }
@@ -228,8 +228,8 @@ static int check_entries(struct inspection *inspection, uint64_t number,
 	for (uint32_t i = 0; i < view->count; i++) {
 		struct piece_entry entry = piece_view_entry(view, i);
 		struct record record;
-		int error = record_get(inspection->txn, inspection->contents, &entry.digest,
-				       &record);
+		int error =
+		    record_get(inspection->txn, inspection->contents, &entry.digest, &record);
 
 		if (error == -EBADMSG)
 			continue;
@@ -283,17 +283,33 @@ static int check_pieces(struct inspection *inspection)
 	return error == -ENOENT ? 0 : error;
 }
 
+static const char *pending_name(const struct pending *pending)
+{
+	switch (pending->kind) {
+	case PENDING_UPLOAD:
+		return "of an upload is left";
+	case PENDING_RELEASE:
+		return "of an unloaded version is left";
+	case PENDING_VALUE_UPLOAD:
+		return "of a run's value is left";
+	case PENDING_VALUE_RELEASE:
+		return "of a removed run is left";
+	case PENDING_UNREADABLE:
+		break;
+	}
+	return "is unreadable";
+}
+
 static int check_pending(void *context, const struct env_row *row)
 {
 	struct pending pending;
 	struct reason reason = {0};
-	int error = pending_decode(row, &pending);
 
+	if (pending_decode(row, &pending))
+		pending.kind = PENDING_UNREADABLE;
 	reason_set(&reason, EIO, "pending_left",
 		   "pending row %" PRIu64 " %s; the next mount settles it", pending.number,
-		   error				? "is unreadable"
-		   : pending.kind == PENDING_UPLOAD	? "of an upload is left"
-							: "of an unloaded version is left");
+		   pending_name(&pending));
 	report(context, &reason);
 	return 0;
 }
@@ -316,9 +332,9 @@ int contents_check(struct store *store, void (*wrong)(void *context, const struc
 		   void *context)
 {
 	struct inspection inspection = {
-		.contents = &store->contents,
-		.wrong = wrong,
-		.context = context,
+	    .contents = &store->contents,
+	    .wrong = wrong,
+	    .context = context,
 	};
 	int error = env_read_begin(&store->contents, &inspection.txn);
 

@@ -146,7 +146,7 @@ static int raise_by_table(MDB_txn *txn, const struct env *rows, unsigned int tab
 	return error == -ENOENT ? 0 : error;
 }
 
-static int decode_run(const struct env_row *stored, uint64_t *ret_number)
+int run_decode(const struct env_row *stored, uint64_t *ret_number)
 {
 	struct row_view view;
 	int error = stored->value ? row_open(&view, RUN_LAYOUT, stored->key, stored->key_length,
@@ -163,7 +163,7 @@ static int raise_by_run(void *context, const struct env_row *stored)
 {
 	uint64_t *next = context, number;
 
-	if (decode_run(stored, &number) == 0 && number >= *next)
+	if (run_decode(stored, &number) == 0 && number >= *next)
 		*next = number + 1;
 	return 0;
 }
@@ -212,7 +212,7 @@ static int walk_run(void *context, const struct env_row *stored)
 		memcpy(id, stored->key, stored->key_length);
 		id[stored->key_length] = '\0';
 	}
-	if (id[0] && decode_run(stored, &number) == 0)
+	if (id[0] && run_decode(stored, &number) == 0)
 		return walk->each(walk->context, id, number, NULL);
 	reason_set(&why, EBADMSG, "row_damaged",
 		   "the row that says which events are the run's fails its checksum or has an "

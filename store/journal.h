@@ -79,7 +79,11 @@ int journal_each_value(struct store *store,
 /*
  * Removing a run, durably: its rows go in one transaction, together with an audit line (may be NULL;
  * `audit_length` bytes); contents that only its values held are given back then, a crash in between
- * is finished by the next mount. Returns -ENOENT, -ENOSPC, -EIO.
+ * is finished by the next mount, and so is what could not be given back: 0 says that the run is gone.
+ * `number` 0 is for a run whose row is unreadable: that row goes, its events stay.
+ * Returns -ENOENT, -ESTALE (an event was appended meanwhile; nothing changed), -ENOSPC, -EIO,
+ * -ENOMEM.
+ * Context: any thread, not the writers'. Who reads the values must be done, or be told -ENOENT.
  */
 int journal_remove_run(struct store *store, const char *id, uint64_t number, const char *audit,
 		       size_t audit_length, struct reason *reason);

@@ -119,6 +119,34 @@ int value_row_find(struct env *rows, uint64_t run, uint64_t sequence, struct val
 	return error;
 }
 
+struct search {
+	uint64_t upload;
+	bool found, is_blind;
+};
+
+static int search_row(void *context, const struct env_row *stored)
+{
+	struct search *search = context;
+	struct value_row row;
+
+	if (value_row_decode(stored, &row, NULL))
+		search->is_blind = true;
+	else if (row.upload == search->upload)
+		search->found = true;
+	return 0;
+}
+
+int value_rows_have(struct env *rows, uint64_t run, uint64_t upload, bool *ret_have)
+{
+	struct search search = {.upload = upload};
+	int error = journal_scan(rows, ROWS_VALUES, run, 0, search_row, &search);
+
+	*ret_have = search.found;
+	if (error)
+		return error;
+	return search.is_blind && !search.found ? -EBADMSG : 0;
+}
+
 /* The bytes are hashed although their row has a checksum: a reader relies on the digest. */
 static int copy_bytes(const struct value_row *row, const uint8_t *bytes, char **ret_bytes)
 {

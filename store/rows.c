@@ -50,6 +50,8 @@ static int apply_change(MDB_txn *txn, struct rows_job *job, struct row_change *c
 		return event_append(txn, job->rows, change);
 	case ROW_PUT_VALUE:
 		return value_row_put(txn, job->rows, change);
+	case ROW_DELETE_RUN:
+		return run_delete(txn, job->rows, change);
 	}
 	return -EINVAL;
 }
@@ -65,13 +67,16 @@ static int apply(MDB_txn *txn, struct writer_job *base)
 	return error;
 }
 
-/* A change copies a few pages of each tree that it touches. */
+/* A change copies a few pages of each tree that it touches; what is deleted is copied, too. */
 static uint64_t cost(const struct row_change *changes, size_t count)
 {
 	uint64_t bytes = 64 * 1024;
 
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		bytes += changes[i].text_length + 16 * 1024;
+		if (changes[i].kind == ROW_DELETE_RUN)
+			bytes += changes[i].size;
+	}
 	return bytes;
 }
 

@@ -48,6 +48,9 @@ int audit_append(MDB_txn *txn, const struct env *rows, const char *line, size_t 
 int run_put(MDB_txn *txn, const struct env *rows, const struct row_change *put);
 int event_append(MDB_txn *txn, const struct env *rows, const struct row_change *append);
 
+/* The number that a run's row holds. Returns -EBADMSG. */
+int run_decode(const struct env_row *stored, uint64_t *ret_number);
+
 /* The sequence of a run's last event, 0 when it has none. */
 int event_last(MDB_txn *txn, const struct env *rows, uint64_t run, uint64_t *ret_sequence);
 
@@ -80,5 +83,13 @@ int value_row_decode(const struct env_row *stored, struct value_row *ret_row,
 
 /* Reads one value row. Returns -ENOENT, -EBADMSG (there, but unreadable), -EIO, -ENOMEM. */
 int value_row_find(struct env *rows, uint64_t run, uint64_t sequence, struct value_row *ret_row);
+
+/*
+ * Does a value of the run come from that upload? Returns -EBADMSG when one that is unreadable might.
+ */
+int value_rows_have(struct env *rows, uint64_t run, uint64_t upload, bool *ret_have);
+
+/* journal_remove.c. Returns -ENOENT, -ESTALE as store/rows.h says. */
+int run_delete(MDB_txn *txn, const struct env *rows, const struct row_change *gone);
 
 #endif
