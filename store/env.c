@@ -331,8 +331,11 @@ int env_scan_from(MDB_txn *txn, struct env *env, unsigned int table, const void 
 		  int (*each)(void *context, const struct env_row *row), void *context)
 {
 	struct scan scan = {.from = from, .from_length = from_length, .prefix = prefix};
-	int error = env_error(mdb_cursor_open(txn, env->tables[table], &scan.cursor));
+	int error;
 
+	if (table >= env->kind->table_count)
+		return 0;
+	error = env_error(mdb_cursor_open(txn, env->tables[table], &scan.cursor));
 	if (error)
 		return error;
 	error = scan_all(&scan, each, context);
@@ -364,8 +367,12 @@ int env_count(struct env *env, unsigned int table, uint64_t *ret_count)
 {
 	MDB_stat stat;
 	MDB_txn *txn;
-	int error = env_read_begin(env, &txn);
+	int error;
 
+	*ret_count = 0;
+	if (table >= env->kind->table_count)
+		return 0;
+	error = env_read_begin(env, &txn);
 	if (error)
 		return error;
 	error = env_error(mdb_stat(txn, env->tables[table], &stat));

@@ -21,7 +21,7 @@ struct env_kind {
 	const char *tables[ENV_TABLES_MAX];
 };
 
-/* An open LMDB environment and its idle read transactions. */
+/* An open LMDB environment, its tables (those that its kind does not have read as empty) and its idle read transactions. */
 struct env {
 	const struct env_kind *kind;
 	MDB_env *lmdb;

@@ -77,10 +77,10 @@ static int note_run(struct inspection *inspection, const struct digest *digest,
 		inspection->run_room = room;
 	}
 	inspection->runs[inspection->run_count++] = (struct run){
-	    .first = record->piece,
-	    .count = piece_parts(record->size),
-	    .size = record->size,
-	    .digest = *digest,
+		.first = record->piece,
+		.count = piece_parts(record->size),
+		.size = record->size,
+		.digest = *digest,
 	};
 	return 0;
 }
@@ -228,8 +228,8 @@ static int check_entries(struct inspection *inspection, uint64_t number,
 	for (uint32_t i = 0; i < view->count; i++) {
 		struct piece_entry entry = piece_view_entry(view, i);
 		struct record record;
-		int error =
-		    record_get(inspection->txn, inspection->contents, &entry.digest, &record);
+		int error = record_get(inspection->txn, inspection->contents, &entry.digest,
+				       &record);
 
 		if (error == -EBADMSG)
 			continue;
@@ -332,9 +332,9 @@ int contents_check(struct store *store, void (*wrong)(void *context, const struc
 		   void *context)
 {
 	struct inspection inspection = {
-	    .contents = &store->contents,
-	    .wrong = wrong,
-	    .context = context,
+		.contents = &store->contents,
+		.wrong = wrong,
+		.context = context,
 	};
 	int error = env_read_begin(&store->contents, &inspection.txn);
 

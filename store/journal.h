@@ -83,7 +83,8 @@ int journal_each_value(struct store *store,
  * `number` 0 is for a run whose row is unreadable: that row goes, its events stay.
  * Returns -ENOENT, -ESTALE (an event was appended meanwhile; nothing changed), -ENOSPC, -EIO,
  * -ENOMEM.
- * Context: any thread, not the writers'. Who reads the values must be done, or be told -ENOENT.
+ * Context: any thread but the writers'; nobody is between committing and settling a value of this
+ * run. Who reads its values must be done, or is told -ENOENT.
  */
 int journal_remove_run(struct store *store, const char *id, uint64_t number, const char *audit,
 		       size_t audit_length, struct reason *reason);

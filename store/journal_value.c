@@ -84,8 +84,11 @@ static int load(struct env *rows, const uint8_t key[JOURNAL_KEY], uint8_t **ret_
 	uint8_t *copy = NULL;
 	MDB_val value;
 	MDB_txn *txn;
-	int error = env_read_begin(rows, &txn);
+	int error;
 
+	if (ROWS_VALUES >= rows->kind->table_count)
+		return -ENOENT;
+	error = env_read_begin(rows, &txn);
 	if (error)
 		return error;
 	error = env_get(txn, rows->tables[ROWS_VALUES], key, JOURNAL_KEY, &value);

@@ -35,6 +35,9 @@ enum contents_table {
 
 extern const struct env_kind rows_kind, contents_kind;
 
+/* The rows of STORE_FORMAT 1: before there were runs. */
+extern const struct env_kind rows_kind_1;
+
 /* Pending rows of versions that were committed, whose dropping failed: done by the next job. */
 struct adopted_list {
 	pthread_mutex_t lock;

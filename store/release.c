@@ -48,10 +48,10 @@ int release_hold(struct store *store, struct pending *pending, const struct dige
 		 size_t count)
 {
 	struct hold_job job = {
-	    .job = {.apply = apply, .reserved = true},
-	    .store = store,
-	    .digests = digests,
-	    .count = count,
+		.job = {.apply = apply, .reserved = true},
+		.store = store,
+		.digests = digests,
+		.count = count,
 	};
 	int error;
 

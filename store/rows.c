@@ -13,12 +13,21 @@
 #include "store/private.h"
 #include "store/tables.h"
 
+#define MAP_BYTES ((size_t)64 << 30)
+#define TABLES_1  "versions", "routes", "receipts", "receipt_names", "audit", "meta"
+
 const struct env_kind rows_kind = {
 	.name = "rows",
-	.map_bytes = (size_t)64 << 30,
+	.map_bytes = MAP_BYTES,
 	.table_count = 9,
-	.tables = {"versions", "routes", "receipts", "receipt_names", "audit", "meta", "runs",
-		   "events", "values"},
+	.tables = {TABLES_1, "runs", "events", "values"},
+};
+
+const struct env_kind rows_kind_1 = {
+	.name = "rows",
+	.map_bytes = MAP_BYTES,
+	.table_count = 6,
+	.tables = {TABLES_1},
 };
 
 struct rows_job {

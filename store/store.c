@@ -136,6 +136,16 @@ static int check_new(struct store *store, struct reason *reason)
 			  store->path, STORE_FORMAT);
 }
 
+/* A state of format 1 has no more tables than this until the tables of runs are made. */
+static const struct env_kind *rows_of(enum state_age age)
+{
+	return age == STATE_OLDER ? &rows_kind_1 : &rows_kind;
+}
+
+/*
+ * Upgrading an older state is the end of making a new one: the tables that are missing are made in
+ * one transaction, then the format file. In between it is an older one still, for everybody.
+ */
 static int open_for_writing(struct store *store, struct reason *reason)
 {
 	enum state_age age;
@@ -143,8 +153,8 @@ static int open_for_writing(struct store *store, struct reason *reason)
 
 	if (!error)
 		error = state_inspect(store->directory, store->path, &age, reason);
-	if (!error && age == STATE_COMPLETE)
-		error = check_state(store->path, reason);
+	if (!error && age != STATE_NEW)
+		error = check_state(store->path, rows_of(age), reason);
 	if (!error)
 		error = env_open(store->path, &rows_kind, ENV_WRITE, &store->rows, reason);
 	if (!error)
@@ -174,11 +184,11 @@ static int open_for_reading(struct store *store, struct reason *reason)
 	enum state_age age;
 	int error = state_inspect(store->directory, store->path, &age, reason);
 
-	if (!error && age != STATE_COMPLETE)
+	if (!error && age == STATE_NEW)
 		error = reason_set(reason, ENOENT, "no_store", "there is no aionfs state in %s",
 				   store->path);
 	if (!error)
-		error = open_env_reading(store, &rows_kind, &store->rows, reason);
+		error = open_env_reading(store, rows_of(age), &store->rows, reason);
 	if (!error)
 		error = open_env_reading(store, &contents_kind, &store->contents, reason);
 	return error;

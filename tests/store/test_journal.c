@@ -247,3 +247,171 @@ Test(journal, of_two_writers_of_one_number_one_wins, .timeout = 300)
 	cr_assert_eq(count_events(fixture.store, run), 1 + WRITERS * WRITER_APPENDS);
 	fixture_close(&fixture);
 }
+
+/* ---- numbers ---- */
+
+static void put_and_crash(struct fixture *fixture)
+{
+	fixture_mount(fixture);
+	start(fixture->store, "a");
+	for (int i = 0; i < 5; i++)
+		journal_next_run(fixture->store);
+	start(fixture->store, "b");
+	fixture_crash();
+}
+
+Test(journal, a_number_that_was_stored_never_comes_again)
+{
+	struct fixture fixture;
+	uint64_t number;
+
+	fixture_make(&fixture);
+	cr_assert(WIFSIGNALED(fixture_in_child(put_and_crash, &fixture)));
+	fixture_mount(&fixture);
+	number = journal_next_run(fixture.store);
+	cr_assert_eq(number, 8);
+	cr_assert_eq(journal_remove_run(fixture.store, "b", 7, NULL, 0, NULL), 0);
+	cr_assert_eq(start(fixture.store, "c"), 9);
+	fixture_remount(&fixture);
+	cr_assert_eq(journal_next_run(fixture.store), 10);
+	fixture_close(&fixture);
+}
+
+Test(journal, a_lost_counter_is_found_again)
+{
+	struct fixture fixture;
+
+	fixture_open(&fixture);
+	for (int i = 0; i < 7; i++)
+		journal_next_run(fixture.store);
+	struct row_change change = put_run("r", journal_next_run(fixture.store));
+	fixture_commit(fixture.store, &change);
+	cr_assert_eq(try_append(fixture.store, 5, 1, "e", NULL), 0);
+	fixture_unmount(&fixture);
+	fixture_spoil(&fixture, &rows_kind, ROWS_META, fixture_flip);
+	fixture_mount(&fixture);
+	cr_assert_eq(journal_next_run(fixture.store), 9);
+	change = put_run("s", 9);
+	fixture_commit(fixture.store, &change);
+	fixture_remount(&fixture);
+	cr_assert_eq(journal_next_run(fixture.store), 10);
+	fixture_close(&fixture);
+}
+
+/* ---- damage ---- */
+
+Test(journal, damaged_rows_are_named_and_kept)
+{
+	struct seen events = {0}, runs = {0};
+	struct reason reason = {0};
+	struct row_change change;
+	struct fixture fixture;
+	uint64_t run;
+
+	fixture_open(&fixture);
+	run = start(fixture.store, "r");
+	fixture_unmount(&fixture);
+	fixture_spoil(&fixture, &rows_kind, ROWS_EVENTS, fixture_flip);
+	fixture_spoil(&fixture, &rows_kind, ROWS_RUNS, fixture_flip);
+	fixture_mount(&fixture);
+	cr_assert_eq(journal_each_event(fixture.store, see_event, &events), 0);
+	cr_assert_str_eq(events.text, "1:1=? ");
+	cr_assert_eq(journal_each_run(fixture.store, see_run, &runs), 0);
+	cr_assert_str_eq(runs.text, "r=0row_damaged ");
+	change = put_run("r", journal_next_run(fixture.store));
+	cr_assert_eq(rows_commit(fixture.store, &change, 1, &reason), -EEXIST);
+	cr_assert_eq(try_append(fixture.store, run, 1, "over it", NULL), -ESTALE);
+	cr_assert_eq(try_append(fixture.store, run, 2, "next", NULL), 0);
+	cr_assert_eq(journal_remove_run(fixture.store, "r", 0, NULL, 0, &reason), 0);
+	cr_assert_eq(rows_commit(fixture.store, &change, 1, &reason), 0);
+	fixture_close(&fixture);
+}
+
+static int put_foreign(MDB_txn *txn, struct writer_job *job)
+{
+	MDB_val key = {.mv_size = 3, .mv_data = (void *)"a\0b"};
+	MDB_val value = {.mv_size = 3, .mv_data = (void *)"bad"};
+	MDB_dbi events;
+
+	(void)job;
+	must(mdb_dbi_open(txn, "events", 0, &events) == 0);
+	must(mdb_put(txn, events, &key, &value, 0) == 0);
+	must(mdb_dbi_open(txn, "runs", 0, &events) == 0);
+	return mdb_put(txn, events, &key, &value, 0);
+}
+
+Test(journal, keys_that_are_none_are_named)
+{
+	struct writer_job job = {.apply = put_foreign, .reserved = true};
+	struct seen events = {0}, runs = {0};
+	struct fixture fixture;
+	uint64_t run;
+
+	fixture_open(&fixture);
+	run = start(fixture.store, "r");
+	cr_assert_eq(writer_run(&fixture.store->rows_writer, &job), 0);
+	cr_assert_eq(journal_each_event(fixture.store, see_event, &events), 0);
+	cr_assert_str_eq(events.text, "1:1=started 0:0=? ");
+	cr_assert_eq(journal_each_run(fixture.store, see_run, &runs), 0);
+	cr_assert_str_eq(runs.text, "=0row_damaged r=1 ");
+	cr_assert_eq(count_events(fixture.store, run), 1);
+	cr_assert_eq(try_append(fixture.store, run, 2, "next", NULL), 0);
+	fixture_remount(&fixture);
+	fixture_close(&fixture);
+}
+
+/* ---- many ---- */
+
+#define RUNS 100000u
+#define RUN_EVENTS 10u
+#define GROUP 1000u
+
+static int count_any(void *context, const struct event_bytes *event)
+{
+	must(event->bytes && event->length > 0);
+	++*(uint64_t *)context;
+	return 0;
+}
+
+static void put_many(struct store *store)
+{
+	static char ids[GROUP][16];
+	struct row_change *changes = calloc(GROUP * (RUN_EVENTS + 1), sizeof(*changes));
+
+	must(changes != NULL);
+	for (unsigned int at = 0; at < RUNS; at += GROUP) {
+		size_t count = 0;
+
+		for (unsigned int i = 0; i < GROUP; i++) {
+			uint64_t run = journal_next_run(store);
+
+			snprintf(ids[i], sizeof(ids[i]), "run-%07u", at + i);
+			changes[count++] = put_run(ids[i], run);
+			for (unsigned int e = 1; e <= RUN_EVENTS; e++)
+				changes[count++] =
+				    append(run, e, "an event as they are: 0123456789");
+		}
+		must(rows_commit(store, changes, count, NULL) == 0);
+	}
+	free(changes);
+}
+
+/* A mount reads all of this: nothing in it may cost an allocation or a look-up for each row. */
+Test(journal, a_hundred_thousand_runs_are_read_quickly, .timeout = 600)
+{
+	struct timespec begin, end;
+	struct fixture fixture;
+	uint64_t count = 0;
+
+	fixture_open(&fixture);
+	put_many(fixture.store);
+	fixture_remount(&fixture);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	cr_assert_eq(journal_each_event(fixture.store, count_any, &count), 0);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	cr_assert_eq(count, RUNS * RUN_EVENTS);
+	fprintf(stderr, "%llu events read in %ld ms\n", (unsigned long long)count,
+		(end.tv_sec - begin.tv_sec) * 1000 + (end.tv_nsec - begin.tv_nsec) / 1000000);
+	cr_assert_leq(end.tv_sec - begin.tv_sec, 30);
+	fixture_close(&fixture);
+}
