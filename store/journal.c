@@ -221,6 +221,16 @@ static int walk_run(void *context, const struct env_row *stored)
 	return walk->each(walk->context, id, 0, &why);
 }
 
+int journal_each_run_in(MDB_txn *txn, struct env *rows,
+			int (*each)(void *context, const char *id, uint64_t number,
+				    const struct reason *why),
+			void *context)
+{
+	struct run_walk walk = {.each = each, .context = context};
+
+	return env_scan_in(txn, rows, ROWS_RUNS, walk_run, &walk);
+}
+
 int journal_each_run(struct store *store,
 		     int (*each)(void *context, const char *id, uint64_t number,
 				 const struct reason *why),

@@ -77,6 +77,14 @@ int journal_each_value(struct store *store,
 		       void *context);
 
 /*
+ * For fsck: checks runs, events and values against each other in one snapshot, so that what a mount
+ * does meanwhile is no finding, and calls `wrong` for each finding. Does not look at contents.
+ * Returns -EIO when a table is unreadable, -ENOMEM.
+ */
+int journal_check(struct store *store, void (*wrong)(void *context, const struct reason *reason),
+		  void *context);
+
+/*
  * Removing a run, durably: its rows go in one transaction, together with an audit line (may be NULL;
  * `audit_length` bytes); contents that only its values held are given back then, a crash in between
  * is finished by the next mount, and so is what could not be given back: 0 says that the run is gone.

@@ -67,6 +67,12 @@ MDB_val journal_key(uint8_t bytes[JOURNAL_KEY], uint64_t run, uint64_t sequence)
 /* Its two numbers; 0 and 0 where it is none. */
 void journal_parse_key(const struct env_row *row, uint64_t *ret_run, uint64_t *ret_sequence);
 
+/* journal_each_run in a snapshot that the caller has. */
+int journal_each_run_in(MDB_txn *txn, struct env *rows,
+			int (*each)(void *context, const char *id, uint64_t number,
+				    const struct reason *why),
+			void *context);
+
 /* Every row of one run in `table`, in a snapshot of its own. */
 int journal_scan(struct env *rows, unsigned int table, uint64_t run, uint64_t from,
 		 int (*each)(void *context, const struct env_row *row), void *context);
