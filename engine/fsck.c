@@ -6,13 +6,17 @@
  * Beside a mount the tables change between one look and the next, and nothing that is merely under
  * way may be told as damage. What holds then is this: the references of a version are taken before
  * its row is there and given back after it is gone. So of a version that was there both before and
- * after the contents were looked at, all references must have been there. More references than that
- * belong to an upload or a release, and a version that is gone by now is nobody's loss.
+ * after the contents were looked at, all references must have been there. The values of runs are
+ * the same: their references are taken before their rows are there, and given back after those are
+ * gone. More references than that belong to an upload or a release, and a version or a run that is
+ * gone by now is nobody's loss. Runs, events and values are held against each other in one
+ * snapshot: it has no meanwhile.
  */
 #include "engine/fsck.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -21,13 +25,19 @@
 #include "engine/reload.h"
 #include "engine/tree.h"
 #include "store/contents.h"
+#include "store/journal.h"
 #include "store/rows.h"
 
-/* How often each content should be referenced: sorted by digest once all versions are read. */
+/* How often each content should be referenced: sorted by digest once all holders are read. */
 struct reference {
 	struct digest digest;
 	uint64_t size;
-	uint32_t version; /* one that names it, for the message */
+	uint32_t holder; /* who names it: a version, or, behind those, a value */
+};
+
+/* A value of a run whose bytes are a content. */
+struct held_value {
+	uint64_t run, sequence, upload;
 };
 
 /* A content as it was found. */
@@ -41,15 +51,17 @@ struct fsck {
 	struct fsck_totals totals;
 	struct store *store;
 	bool beside_mount;
-	bool is_blind; /* some version's contents are not known: counts may seem too high */
+	bool is_blind; /* some holder's contents are not known: counts may seem too high */
 	struct version_row *versions;
-	bool *present; /* of each version: whether it was still there at the second look */
 	size_t version_room;
+	struct held_value *values; /* in the order of their keys */
+	size_t value_count, value_room;
+	bool *present; /* of each holder: whether it was still there at the second look */
 	struct route_row *routes;
 	size_t route_room;
 	struct reference *references;
 	size_t reference_count, reference_room;
-	size_t next; /* where to go on in the references; before that, in the versions */
+	size_t next; /* where to go on in the references; before that, in the holders */
 	struct found *contents;
 	size_t content_count, content_room;
 	int error;
@@ -237,7 +249,7 @@ static void check_routes(struct fsck *fsck)
 /* ---- versions ---- */
 
 static void add_reference(struct fsck *fsck, const struct digest *digest, uint64_t size,
-			  uint32_t version)
+			  uint32_t holder)
 {
 	void *array = fsck->references;
 
@@ -246,7 +258,7 @@ static void add_reference(struct fsck *fsck, const struct digest *digest, uint64
 		return;
 	fsck->references = array;
 	fsck->references[fsck->reference_count++] =
-	    (struct reference){.digest = *digest, .size = size, .version = version};
+	    (struct reference){.digest = *digest, .size = size, .holder = holder};
 }
 
 static void reference_tree(struct fsck *fsck, const struct tree *tree, uint32_t version)
@@ -294,6 +306,86 @@ static void check_version(struct fsck *fsck, uint32_t number)
 	}
 }
 
+/* ---- values ---- */
+
+/* After the versions: the values' numbers as holders follow theirs. journal_check names bad rows.
+ */
+static int collect_value(void *context, uint64_t run, uint64_t sequence,
+			 const struct value_row *row)
+{
+	struct fsck *fsck = context;
+	void *array = fsck->values;
+
+	if (!row)
+		fsck->is_blind = true;
+	if (!row || !row->upload)
+		return 0;
+	if (!make_room(fsck, &array, fsck->value_count, &fsck->value_room, sizeof(*fsck->values)))
+		return fsck->error;
+	fsck->values = array;
+	add_reference(fsck, &row->digest, row->size,
+		      (uint32_t)(fsck->totals.versions + fsck->value_count));
+	fsck->values[fsck->value_count++] = (struct held_value){run, sequence, row->upload};
+	return fsck->error;
+}
+
+static bool precedes(const struct held_value *value, uint64_t run, uint64_t sequence)
+{
+	return value->run != run ? value->run < run : value->sequence < sequence;
+}
+
+static bool is_value(const struct held_value *value, const struct value_row *row)
+{
+	return value->run == row->run && value->sequence == row->sequence &&
+	       value->upload == row->upload;
+}
+
+/* Beside a mount the value's run may have been removed since. */
+static bool value_stands(struct fsck *fsck, const struct held_value *value)
+{
+	struct value_row row;
+
+	if (!is_beside_mount(fsck))
+		return true;
+	return journal_value(fsck->store, value->run, value->sequence, &row, NULL) == 0 &&
+	       is_value(value, &row);
+}
+
+/* Findings are few: each looks its run's ID up by itself. */
+struct id_search {
+	uint64_t number;
+	char id[RUN_ID_MAX + 1];
+};
+
+static int match_run(void *context, const char *id, uint64_t number, const struct reason *why)
+{
+	struct id_search *search = context;
+
+	if (why || number != search->number)
+		return 0;
+	snprintf(search->id, sizeof(search->id), "%s", id);
+	return 1;
+}
+
+static void tell_value(struct fsck *fsck, const struct reference *reference, const char *code,
+		       const char *what)
+{
+	const struct held_value *value = &fsck->values[reference->holder - fsck->totals.versions];
+	struct id_search search = {.number = value->run};
+	struct reason reason = {0};
+	char hex[DIGEST_HEX + 1];
+
+	if (!value_stands(fsck, value))
+		return;
+	journal_each_run(fsck->store, match_run, &search);
+	reason_set(&reason, EBADMSG, code,
+		   "run %s, event %llu: content %s %s; restore the state from a backup; without "
+		   "one, remove the run and start it again under another ID",
+		   search.id[0] ? search.id : "?", (unsigned long long)value->sequence,
+		   digest_hex(&reference->digest, hex), what);
+	tell(fsck, &reason);
+}
+
 /* ---- contents ---- */
 
 static int by_digest(const void *left, const void *right)
@@ -303,10 +395,10 @@ static int by_digest(const void *left, const void *right)
 
 	if (order)
 		return order;
-	return a->version < b->version ? -1 : a->version > b->version;
+	return a->holder < b->holder ? -1 : a->holder > b->holder;
 }
 
-/* One version references a content once, however often its index names it. */
+/* One holder references a content once, however often the index of a version names it. */
 static void merge_references(struct fsck *fsck)
 {
 	size_t kept = 0;
@@ -321,10 +413,10 @@ static void merge_references(struct fsck *fsck)
 	fsck->reference_count = kept;
 }
 
-static void tell_content(struct fsck *fsck, const struct reference *reference, const char *code,
-			 const char *what)
+static void tell_file(struct fsck *fsck, const struct reference *reference, const char *code,
+		      const char *what)
 {
-	const struct version_row *row = &fsck->versions[reference->version];
+	const struct version_row *row = &fsck->versions[reference->holder];
 	char hex[DIGEST_HEX + 1], version[DIGEST_HEX + 1];
 	struct reason reason = {0};
 
@@ -334,6 +426,15 @@ static void tell_content(struct fsck *fsck, const struct reference *reference, c
 		   "version %s/%s: content %s %s; deploy the same archive again", row->type,
 		   digest_hex(&row->version, version), digest_hex(&reference->digest, hex), what);
 	tell(fsck, &reason);
+}
+
+static void tell_content(struct fsck *fsck, const struct reference *reference, const char *code,
+			 const char *what)
+{
+	if (reference->holder < fsck->totals.versions)
+		tell_file(fsck, reference, code, what);
+	else
+		tell_value(fsck, reference, code, what);
 }
 
 /* Passes the references below `digest` (their contents are missing) and counts those equal to it.
@@ -382,15 +483,29 @@ static void check_references(struct fsck *fsck, const struct found *found, uint6
 	    (found->references > expected && (fsck->is_blind || is_beside_mount(fsck))))
 		return;
 	reason_set(&reason, EBADMSG, "references_wrong",
-		   "content %s has %llu references, %llu versions name it%s",
+		   "content %s has %llu references, %llu versions and values of runs name it%s",
 		   digest_hex(&found->digest, hex), (unsigned long long)found->references,
 		   (unsigned long long)expected,
 		   found->references > expected
 		       ? "; harmless, but its space is not freed (a mount that was killed "
 			 "leaves this until the next mount)"
-		       : "; unloading one of them would free it too early: copy what is in "
+		       : "; removing one of them would free it too early: copy what is in "
 			 "archives/ into the mount of a new state");
 	tell(fsck, &reason);
+}
+
+/*
+ * Of the versions that share a damaged content one is told: deploying it repairs all. Of the runs
+ * each is, because each has lost something. Versions come first.
+ */
+static void tell_damaged(struct fsck *fsck, const struct reference *last, uint64_t count)
+{
+	for (const struct reference *one = last - count + 1; one <= last; one++) {
+		bool is_version = one->holder < fsck->totals.versions;
+
+		if (!is_version || one == last || one[1].holder >= fsck->totals.versions)
+			tell_content(fsck, one, "content_damaged", "is damaged");
+	}
 }
 
 static void check_content(struct fsck *fsck, const struct found *found)
@@ -405,7 +520,7 @@ static void check_content(struct fsck *fsck, const struct found *found)
 	if (contents_verify(fsck->store, &found->digest, one ? one->size : found->size, &reason) !=
 	    0) {
 		if (one)
-			tell_content(fsck, one, "content_damaged", "is damaged");
+			tell_damaged(fsck, one, expected);
 		else if (!is_beside_mount(fsck))
 			tell(fsck, &reason);
 	}
@@ -435,7 +550,20 @@ static int note_present(void *context, const char *type, const struct digest *ve
 	return 0;
 }
 
-/* Drops the references of versions that went while the contents were read. */
+/* The same for the values; both times in the order of their keys. */
+static int note_value_present(void *context, uint64_t run, uint64_t sequence,
+			      const struct value_row *row)
+{
+	struct fsck *fsck = context;
+
+	while (fsck->next < fsck->value_count && precedes(&fsck->values[fsck->next], run, sequence))
+		fsck->next++;
+	if (row && fsck->next < fsck->value_count && is_value(&fsck->values[fsck->next], row))
+		fsck->present[fsck->totals.versions + fsck->next] = true;
+	return 0;
+}
+
+/* Drops the references of versions and values that went while the contents were read. */
 static int drop_gone(struct fsck *fsck)
 {
 	size_t kept = 0;
@@ -443,13 +571,17 @@ static int drop_gone(struct fsck *fsck)
 
 	if (!is_beside_mount(fsck))
 		return 0;
-	fsck->present = calloc(fsck->totals.versions + 1, sizeof(*fsck->present));
+	fsck->present =
+	    calloc(fsck->totals.versions + fsck->value_count + 1, sizeof(*fsck->present));
 	if (!fsck->present)
 		return -ENOMEM;
 	error = rows_each_version(fsck->store, note_present, fsck);
 	fsck->next = 0;
+	if (!error)
+		error = journal_each_value(fsck->store, note_value_present, fsck);
+	fsck->next = 0;
 	for (size_t i = 0; i < fsck->reference_count; i++) {
-		if (fsck->present[fsck->references[i].version])
+		if (fsck->present[fsck->references[i].holder])
 			fsck->references[kept++] = fsck->references[i];
 	}
 	fsck->reference_count = kept;
@@ -463,6 +595,15 @@ static void tell_store(void *context, const struct reason *reason)
 
 	if (strcmp(reason->code, "pending_left") != 0 || !is_beside_mount(fsck))
 		tell(fsck, reason);
+}
+
+static int check_journal(struct fsck *fsck)
+{
+	int error = journal_check(fsck->store, tell_store, fsck);
+
+	if (!error)
+		error = journal_each_value(fsck->store, collect_value, fsck);
+	return error ? error : fsck->error;
 }
 
 static int check_rows(struct fsck *fsck)
@@ -479,7 +620,7 @@ static int check_rows(struct fsck *fsck)
 	check_routes(fsck);
 	for (uint32_t i = 0; i < fsck->totals.versions && !fsck->error; i++)
 		check_version(fsck, i);
-	return fsck->error;
+	return fsck->error ? fsck->error : check_journal(fsck);
 }
 
 static int check_all(struct fsck *fsck)
@@ -514,6 +655,7 @@ int fsck_state(const char *path, const struct fsck_watcher *watcher, struct fsck
 			   strerror(-error));
 	store_close(fsck.store);
 	free(fsck.versions);
+	free(fsck.values);
 	free(fsck.present);
 	free(fsck.contents);
 	free(fsck.routes);

@@ -178,13 +178,13 @@ static void expect_to_die(int pipe)
 	close_range(STDIN_FILENO + 1, ~0u, 0);
 }
 
-static _Noreturn void child_main(const char *path, int pipe)
+static _Noreturn void child_main(const char *path, const struct env_kind *rows, int pipe)
 {
 	char text[TEXT_ROOM] = "";
 	int error;
 
 	expect_to_die(pipe);
-	error = walk_env(path, &rows_kind, text);
+	error = walk_env(path, rows, text);
 	if (!error)
 		error = walk_env(path, &contents_kind, text);
 	if (error && write(STDIN_FILENO, text, strlen(text)) < 0)
@@ -238,7 +238,7 @@ static int judge(const char *path, bool in_time, int status, const char *text,
 	return damaged(path, text[0] ? text : "reading it fails", reason);
 }
 
-int check_state(const char *path, struct reason *reason)
+int check_state(const char *path, const struct env_kind *rows, struct reason *reason)
 {
 	char text[TEXT_ROOM] = "";
 	int ends[2], status = 0;
@@ -250,7 +250,7 @@ int check_state(const char *path, struct reason *reason)
 				  strerror(errno));
 	child = fork();
 	if (child == 0)
-		child_main(path, ends[1]);
+		child_main(path, rows, ends[1]);
 	close(ends[1]);
 	if (child < 0) {
 		close(ends[0]);

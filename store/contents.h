@@ -17,7 +17,7 @@
  * archive order in pieces of at most 1 MiB, value header included.
  *
  * A reference is held either by a version row (one for each distinct digest that its index names,
- * one for the index, one for the signature) or by a pending row: an upload that is not committed
+ * one for the index, one for the signature), by a value row (store/journal.h: one each) or by a pending row: an upload that is not committed
  * yet, or a release that is not finished yet. Opening the store settles what pending rows are left.
  */
 

@@ -255,6 +255,8 @@ int env_copy(const MDB_val *value, void *bytes, size_t room, size_t *ret_length)
 
 struct scan {
 	MDB_cursor *cursor;
+	const void *from; /* NULL: from the first row to the last */
+	size_t from_length, prefix;
 	uint8_t key[512];
 	uint8_t *copy;
 	size_t room;
@@ -294,13 +296,19 @@ static int scan_value(struct scan *scan, const MDB_val *value, struct env_row *r
 	return 0;
 }
 
+static bool has_prefix(const struct scan *scan, const struct env_row *row)
+{
+	return !scan->prefix || (row->key_length >= scan->prefix &&
+				 memcmp(row->key, scan->from, scan->prefix) == 0);
+}
+
 static int scan_all(struct scan *scan, int (*each)(void *context, const struct env_row *row),
 		    void *context)
 {
-	MDB_val key, value;
+	MDB_val key = {.mv_size = scan->from_length, .mv_data = (void *)scan->from}, value;
 	int error;
 
-	for (MDB_cursor_op op = MDB_FIRST;; op = MDB_NEXT) {
+	for (MDB_cursor_op op = scan->from ? MDB_SET_RANGE : MDB_FIRST;; op = MDB_NEXT) {
 		struct env_row row = {.key = scan->key};
 
 		error = env_step(scan->cursor, op, &key, &value);
@@ -308,6 +316,8 @@ static int scan_all(struct scan *scan, int (*each)(void *context, const struct e
 			return error == -ENOENT ? 0 : error;
 		if (env_copy(&key, scan->key, sizeof(scan->key), &row.key_length))
 			return -EIO;
+		if (!has_prefix(scan, &row))
+			return 0;
 		error = scan_value(scan, &value, &row);
 		if (!error)
 			error = each(context, &row);
@@ -316,18 +326,28 @@ static int scan_all(struct scan *scan, int (*each)(void *context, const struct e
 	}
 }
 
-int env_scan_in(MDB_txn *txn, struct env *env, unsigned int table,
-		int (*each)(void *context, const struct env_row *row), void *context)
+int env_scan_from(MDB_txn *txn, struct env *env, unsigned int table, const void *from,
+		  size_t from_length, size_t prefix,
+		  int (*each)(void *context, const struct env_row *row), void *context)
 {
-	struct scan scan = {0};
-	int error = env_error(mdb_cursor_open(txn, env->tables[table], &scan.cursor));
+	struct scan scan = {.from = from, .from_length = from_length, .prefix = prefix};
+	int error;
 
+	if (table >= env->kind->table_count)
+		return 0;
+	error = env_error(mdb_cursor_open(txn, env->tables[table], &scan.cursor));
 	if (error)
 		return error;
 	error = scan_all(&scan, each, context);
 	mdb_cursor_close(scan.cursor);
 	free(scan.copy);
 	return error;
+}
+
+int env_scan_in(MDB_txn *txn, struct env *env, unsigned int table,
+		int (*each)(void *context, const struct env_row *row), void *context)
+{
+	return env_scan_from(txn, env, table, NULL, 0, 0, each, context);
 }
 
 int env_scan(struct env *env, unsigned int table,
@@ -347,8 +367,12 @@ int env_count(struct env *env, unsigned int table, uint64_t *ret_count)
 {
 	MDB_stat stat;
 	MDB_txn *txn;
-	int error = env_read_begin(env, &txn);
+	int error;
 
+	*ret_count = 0;
+	if (table >= env->kind->table_count)
+		return 0;
+	error = env_read_begin(env, &txn);
 	if (error)
 		return error;
 	error = env_error(mdb_stat(txn, env->tables[table], &stat));

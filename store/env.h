@@ -10,7 +10,7 @@
 
 #include "store/reason.h"
 
-#define ENV_TABLES_MAX 8
+#define ENV_TABLES_MAX 12
 #define ENV_IDLE_MAX   64
 
 /* What an environment is called, how large it may grow, and which tables it has. */
@@ -21,7 +21,7 @@ struct env_kind {
 	const char *tables[ENV_TABLES_MAX];
 };
 
-/* An open LMDB environment and its idle read transactions. */
+/* An open LMDB environment, its tables (those that its kind does not have read as empty) and its idle read transactions. */
 struct env {
 	const struct env_kind *kind;
 	MDB_env *lmdb;
@@ -86,6 +86,13 @@ int env_scan(struct env *env, unsigned int table,
 /* The same in a snapshot that the caller has. */
 int env_scan_in(MDB_txn *txn, struct env *env, unsigned int table,
 		int (*each)(void *context, const struct env_row *row), void *context);
+
+/*
+ * The same for the rows from the key `from` on whose keys begin with the first `prefix` bytes of it.
+ */
+int env_scan_from(MDB_txn *txn, struct env *env, unsigned int table, const void *from,
+		  size_t from_length, size_t prefix,
+		  int (*each)(void *context, const struct env_row *row), void *context);
 
 /* mdb_cursor_get as env_get. */
 int env_step(MDB_cursor *cursor, MDB_cursor_op op, MDB_val *ret_key, MDB_val *ret_value);

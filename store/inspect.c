@@ -283,17 +283,33 @@ static int check_pieces(struct inspection *inspection)
 	return error == -ENOENT ? 0 : error;
 }
 
+static const char *pending_name(const struct pending *pending)
+{
+	switch (pending->kind) {
+	case PENDING_UPLOAD:
+		return "of an upload is left";
+	case PENDING_RELEASE:
+		return "of an unloaded version is left";
+	case PENDING_VALUE_UPLOAD:
+		return "of a run's value is left";
+	case PENDING_VALUE_RELEASE:
+		return "of a removed run is left";
+	case PENDING_UNREADABLE:
+		break;
+	}
+	return "is unreadable";
+}
+
 static int check_pending(void *context, const struct env_row *row)
 {
 	struct pending pending;
 	struct reason reason = {0};
-	int error = pending_decode(row, &pending);
 
+	if (pending_decode(row, &pending))
+		pending.kind = PENDING_UNREADABLE;
 	reason_set(&reason, EIO, "pending_left",
 		   "pending row %" PRIu64 " %s; the next mount settles it", pending.number,
-		   error				? "is unreadable"
-		   : pending.kind == PENDING_UPLOAD	? "of an upload is left"
-							: "of an unloaded version is left");
+		   pending_name(&pending));
 	report(context, &reason);
 	return 0;
 }

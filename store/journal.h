@@ -77,9 +77,22 @@ int journal_each_value(struct store *store,
 		       void *context);
 
 /*
+ * For fsck: checks runs, events and values against each other in one snapshot, so that what a mount
+ * does meanwhile is no finding, and calls `wrong` for each finding. Does not look at contents.
+ * Returns -EIO when a table is unreadable, -ENOMEM.
+ */
+int journal_check(struct store *store, void (*wrong)(void *context, const struct reason *reason),
+		  void *context);
+
+/*
  * Removing a run, durably: its rows go in one transaction, together with an audit line (may be NULL;
  * `audit_length` bytes); contents that only its values held are given back then, a crash in between
- * is finished by the next mount. Returns -ENOENT, -ENOSPC, -EIO.
+ * is finished by the next mount, and so is what could not be given back: 0 says that the run is gone.
+ * `number` 0 is for a run whose row is unreadable: that row goes, its events stay.
+ * Returns -ENOENT, -ESTALE (an event was appended meanwhile; nothing changed), -ENOSPC, -EIO,
+ * -ENOMEM.
+ * Context: any thread but the writers'; nobody is between committing and settling a value of this
+ * run. Who reads its values must be done, or is told -ENOENT.
  */
 int journal_remove_run(struct store *store, const char *id, uint64_t number, const char *audit,
 		       size_t audit_length, struct reason *reason);

@@ -19,19 +19,6 @@
 
 static const char number_name[] = "number";
 
-/* Raises the counter above `number`, also where the row that keeps it is unreadable. */
-static int keep_number(MDB_txn *txn, MDB_dbi meta, uint64_t number)
-{
-	uint64_t next;
-	int error = sequence_peek(txn, meta, number_name, &next);
-
-	if (error && error != -EBADMSG)
-		return error;
-	if (!error && next > number)
-		return 0;
-	return sequence_set(txn, meta, number_name, number + 1);
-}
-
 int pending_next_number(struct env *contents, uint64_t *ret_number)
 {
 	struct timespec now;
@@ -50,6 +37,12 @@ int pending_next_number(struct env *contents, uint64_t *ret_number)
 	return 0;
 }
 
+/* A version's and a value's rows name their owners each in its own way. */
+static bool is_of_value(enum pending_kind kind)
+{
+	return kind == PENDING_VALUE_UPLOAD || kind == PENDING_VALUE_RELEASE;
+}
+
 int pending_put(MDB_txn *txn, const struct env *contents, const struct pending *pending)
 {
 	uint8_t bytes[8], buffer[PENDING_ROOM];
@@ -61,8 +54,13 @@ int pending_put(MDB_txn *txn, const struct env *contents, const struct pending *
 	row_begin(&row, PENDING_LAYOUT, buffer, sizeof(buffer));
 	row_put_u8(&row, (uint8_t)pending->kind);
 	row_put_u8(&row, pending->sealed);
-	row_put_text(&row, pending->type, strnlen(pending->type, TYPE_MAX));
-	row_put_bytes(&row, pending->version.bytes, DIGEST_BYTES);
+	if (is_of_value(pending->kind)) {
+		row_put_u64(&row, pending->run);
+		row_put_u64(&row, pending->sequence);
+	} else {
+		row_put_text(&row, pending->type, strnlen(pending->type, TYPE_MAX));
+		row_put_bytes(&row, pending->version.bytes, DIGEST_BYTES);
+	}
 	row_put_u64(&row, pending->upload);
 	error = row_seal(&row, bytes, sizeof(bytes));
 	if (error)
@@ -70,7 +68,8 @@ int pending_put(MDB_txn *txn, const struct env *contents, const struct pending *
 	value.mv_size = row.length;
 	error = env_error(mdb_put(txn, contents->tables[CONTENTS_PENDING], &key, &value, 0));
 	return error ? error
-		     : keep_number(txn, contents->tables[CONTENTS_META], pending->number);
+		     : sequence_raise(txn, contents->tables[CONTENTS_META], number_name,
+				      pending->number);
 }
 
 int pending_delete(MDB_txn *txn, const struct env *contents, uint64_t number)
@@ -84,9 +83,23 @@ int pending_delete(MDB_txn *txn, const struct env *contents, uint64_t number)
 	return error == -ENOENT ? 0 : error;
 }
 
-int pending_decode(const struct env_row *row, struct pending *ret_pending)
+static void decode_owner(struct row_view *view, struct pending *pending)
 {
 	const uint8_t *version;
+
+	if (is_of_value(pending->kind)) {
+		pending->run = row_get_u64(view);
+		pending->sequence = row_get_u64(view);
+		return;
+	}
+	row_get_text(view, pending->type, sizeof(pending->type));
+	version = row_get_bytes(view, DIGEST_BYTES);
+	if (version)
+		memcpy(pending->version.bytes, version, DIGEST_BYTES);
+}
+
+int pending_decode(const struct env_row *row, struct pending *ret_pending)
+{
 	struct row_view view;
 	uint8_t kind;
 	int error;
@@ -101,15 +114,12 @@ int pending_decode(const struct env_row *row, struct pending *ret_pending)
 	if (error)
 		return error;
 	kind = row_get_u8(&view);
-	ret_pending->kind = kind == PENDING_UPLOAD ? PENDING_UPLOAD : PENDING_RELEASE;
-	ret_pending->sealed = row_get_u8(&view) != 0;
-	row_get_text(&view, ret_pending->type, sizeof(ret_pending->type));
-	version = row_get_bytes(&view, DIGEST_BYTES);
-	if (version)
-		memcpy(ret_pending->version.bytes, version, DIGEST_BYTES);
-	ret_pending->upload = row_get_u64(&view);
-	if (kind != PENDING_UPLOAD && kind != PENDING_RELEASE)
+	if (kind < PENDING_UPLOAD || kind > PENDING_VALUE_RELEASE)
 		return -EBADMSG;
+	ret_pending->kind = (enum pending_kind)kind;
+	ret_pending->sealed = row_get_u8(&view) != 0;
+	decode_owner(&view, ret_pending);
+	ret_pending->upload = row_get_u64(&view);
 	return row_finish(&view);
 }
 

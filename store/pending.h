@@ -12,7 +12,7 @@
 #include "store/rows.h"
 
 /*
- * Pending rows: who holds references that no version row holds. Each has a number, a header in the
+ * Pending rows: who holds references that no version row and no value row holds. Each has a number, a header in the
  * table `pending`, and chunks in the table `chunks` (key: number, index) of two kinds: digests, one
  * reference each, and runs, pieces that no record points to (yet).
  */
@@ -20,6 +20,8 @@ enum pending_kind {
 	PENDING_UNREADABLE = 0,
 	PENDING_UPLOAD = 1,
 	PENDING_RELEASE = 2,
+	PENDING_VALUE_UPLOAD = 3,  /* always sealed: before that it is a PENDING_UPLOAD */
+	PENDING_VALUE_RELEASE = 4, /* of a run's values */
 };
 
 struct pending {
@@ -28,7 +30,9 @@ struct pending {
 	bool sealed; /* an upload that names its version; a release always does */
 	char type[TYPE_MAX + 1];
 	struct digest version;
-	uint64_t upload; /* of a release: what the version's row carried, 0 if unreadable */
+	uint64_t upload; /* of a release: what the version's row, or a value's row, carried; 0 if
+			    unreadable */
+	uint64_t run, sequence; /* of a value's: whose; a release has no sequence */
 };
 
 /* Writes, or replaces, a header; its number is never given out again. */

@@ -20,6 +20,9 @@ enum rows_table {
 	ROWS_RECEIPT_NAMES,
 	ROWS_AUDIT,
 	ROWS_META,
+	ROWS_RUNS,
+	ROWS_EVENTS,
+	ROWS_VALUES,
 };
 
 enum contents_table {
@@ -31,6 +34,9 @@ enum contents_table {
 };
 
 extern const struct env_kind rows_kind, contents_kind;
+
+/* The rows of STORE_FORMAT 1: before there were runs. */
+extern const struct env_kind rows_kind_1;
 
 /* Pending rows of versions that were committed, whose dropping failed: done by the next job. */
 struct adopted_list {
@@ -53,6 +59,7 @@ struct store {
 
 	pthread_mutex_t numbers_lock;
 	uint64_t next_number; /* for uploads and holds */
+	uint64_t next_run;
 };
 
 /* A number for an upload or a hold, never given out before. */

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Unloading a version's contents: hold, then release. The hold remembers which upload the version's
- * row carried, so that the next mount can tell a row that stayed from one that came back later.
+ * Giving back the contents of a version or of a run: hold, then release. The hold remembers which
+ * upload the version's row carried, so that the next mount can tell a row that stayed from one that
+ * came back later.
  */
+#include "store/release.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "store/contents.h"
-#include "store/pending.h"
 #include "store/private.h"
 #include "store/settle.h"
 #include "store/tables.h"
@@ -38,6 +40,34 @@ static int apply(MDB_txn *txn, struct writer_job *base)
 }
 
 /*
+ * Adopted uploads are dropped by the same writer, in turn: those of the rows that are about to go
+ * were dropped in front of this job, or are among the forgotten now. Left over, they would be given
+ * back a second time by a mount that finds their rows gone.
+ */
+int release_hold(struct store *store, struct pending *pending, const struct digest *digests,
+		 size_t count)
+{
+	struct hold_job job = {
+		.job = {.apply = apply, .reserved = true},
+		.store = store,
+		.digests = digests,
+		.count = count,
+	};
+	int error;
+
+	pending->number = store_next_number(store);
+	job.pending = *pending;
+	job.job.cost_bytes = count * DIGEST_BYTES + 64 * 1024;
+	error = writer_run(&store->contents_writer, &job.job);
+	if (error)
+		return error;
+	error = settle_forgotten(store);
+	if (error)
+		settle_number(store, pending->number, SETTLE_DROP);
+	return error;
+}
+
+/*
  * What the version's row carries; 0 when it cannot be read. Without a row there are no references
  * to be given back, and the next mount could not tell.
  */
@@ -54,25 +84,15 @@ int contents_hold(struct store *store, const char *type, const struct digest *ve
 		  const struct digest *digests, size_t count, uint64_t *ret_hold,
 		  struct reason *reason)
 {
-	struct hold_job job = {
-		.job = {.apply = apply, .reserved = true},
-		.store = store,
-		.pending = {.kind = PENDING_RELEASE, .sealed = true, .version = *version},
-		.digests = digests,
-		.count = count,
-	};
-	int error = settle_forgotten(store);
+	struct pending pending = {.kind = PENDING_RELEASE, .sealed = true, .version = *version};
+	int error;
 
-	strncpy(job.pending.type, type, TYPE_MAX);
-	job.job.cost_bytes = count * DIGEST_BYTES + 64 * 1024;
+	strncpy(pending.type, type, TYPE_MAX);
+	error = find_upload(store, &pending);
 	if (!error)
-		error = find_upload(store, &job.pending);
-	if (!error) {
-		job.pending.number = store_next_number(store);
-		error = writer_run(&store->contents_writer, &job.job);
-	}
+		error = release_hold(store, &pending, digests, count);
 	if (!error)
-		*ret_hold = job.pending.number;
+		*ret_hold = pending.number;
 	return store_explain(store, error, reason);
 }
 

@@ -13,11 +13,21 @@
 #include "store/private.h"
 #include "store/tables.h"
 
+#define MAP_BYTES ((size_t)64 << 30)
+#define TABLES_1  "versions", "routes", "receipts", "receipt_names", "audit", "meta"
+
 const struct env_kind rows_kind = {
 	.name = "rows",
-	.map_bytes = (size_t)64 << 30,
+	.map_bytes = MAP_BYTES,
+	.table_count = 9,
+	.tables = {TABLES_1, "runs", "events", "values"},
+};
+
+const struct env_kind rows_kind_1 = {
+	.name = "rows",
+	.map_bytes = MAP_BYTES,
 	.table_count = 6,
-	.tables = {"versions", "routes", "receipts", "receipt_names", "audit", "meta"},
+	.tables = {TABLES_1},
 };
 
 struct rows_job {
@@ -43,6 +53,14 @@ static int apply_change(MDB_txn *txn, struct rows_job *job, struct row_change *c
 		return receipt_delete(txn, job->rows, change);
 	case ROW_APPEND_AUDIT:
 		return audit_append(txn, job->rows, change->text, change->text_length);
+	case ROW_PUT_RUN:
+		return run_put(txn, job->rows, change);
+	case ROW_APPEND_EVENT:
+		return event_append(txn, job->rows, change);
+	case ROW_PUT_VALUE:
+		return value_row_put(txn, job->rows, change);
+	case ROW_DELETE_RUN:
+		return run_delete(txn, job->rows, change);
 	}
 	return -EINVAL;
 }
@@ -58,13 +76,16 @@ static int apply(MDB_txn *txn, struct writer_job *base)
 	return error;
 }
 
-/* A change copies a few pages of each tree that it touches. */
+/* A change copies a few pages of each tree that it touches; what is deleted is copied, too. */
 static uint64_t cost(const struct row_change *changes, size_t count)
 {
 	uint64_t bytes = 64 * 1024;
 
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		bytes += changes[i].text_length + 16 * 1024;
+		if (changes[i].kind == ROW_DELETE_RUN)
+			bytes += changes[i].size;
+	}
 	return bytes;
 }
 

@@ -57,6 +57,7 @@ enum row_change_kind {
 	ROW_PUT_RUN,
 	ROW_APPEND_EVENT,
 	ROW_PUT_VALUE,
+	ROW_DELETE_RUN,
 };
 
 /*
@@ -77,6 +78,9 @@ enum row_change_kind {
  * ROW_APPEND_EVENT: `text` are the bytes of event `sequence` of `run`, counted from 1. -ESTALE when it
  * is not the one that follows the last: somebody else appended meanwhile.
  * ROW_PUT_VALUE: made by value_put (store/value.h).
+ * ROW_DELETE_RUN: made by journal_remove_run (store/journal.h), which gives back what the values
+ * hold: `name` and `run`, `sequence` the last event, `size` about how many bytes go. -ENOENT when
+ * there is no such run, -ESTALE when that is not its last event.
  */
 struct row_change {
 	enum row_change_kind kind;

@@ -50,6 +50,18 @@ int sequence_set(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t next)
 	return env_error(mdb_put(txn, meta, &key, &value, 0));
 }
 
+int sequence_raise(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t number)
+{
+	uint64_t next;
+	int error = sequence_peek(txn, meta, name, &next);
+
+	if (error && error != -EBADMSG)
+		return error;
+	if (!error && next > number)
+		return 0;
+	return sequence_set(txn, meta, name, number + 1);
+}
+
 int sequence_take(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t count,
 		  uint64_t *ret_number)
 {

@@ -18,6 +18,9 @@ int sequence_peek(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t *ret_nu
 int sequence_take(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t count,
 		  uint64_t *ret_number);
 
+/* Raises what comes next above `number`, also where the row is unreadable. */
+int sequence_raise(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t number);
+
 /* Sets the number that comes next. */
 int sequence_set(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t next);
 

@@ -123,6 +123,7 @@ static int step_run(MDB_txn *txn, struct step *step)
 	uint64_t count = chunk->run_count < STEP_PARTS ? chunk->run_count : STEP_PARTS;
 	int error;
 
+	step->part_count += (uint32_t)count;
 	chunk->run_count -= count;
 	error = piece_delete(txn, contents, chunk->run_first + chunk->run_count, count);
 	if (error)
@@ -163,10 +164,14 @@ static int apply(MDB_txn *txn, struct writer_job *job)
 	step->freed_count = 0;
 	step->piece_count = 0;
 	step->part_count = 0;
+	/*
+	 * What fits is dropped in one step: a hold that is handed in after it then finds nothing
+	 * left that a mount after a crash could give back a second time.
+	 */
 	do {
 		error = step_chunk(txn, step);
 	} while (!error && !step->finished && step->how == SETTLE_DROP &&
-		 step->chunk.kind == CHUNK_DIGEST_LIST && ++lists < STEP_LISTS);
+		 step->part_count < STEP_PARTS && ++lists < STEP_LISTS);
 	return error;
 }
 
@@ -313,26 +318,52 @@ static int collect(void *context, const struct env_row *row)
 	return 0;
 }
 
+/* Does a version's row hold the references of this pending row? -EBADMSG: it cannot be told. */
+static int held_by_version(struct store *store, const struct pending *pending, bool *ret_held)
+{
+	uint64_t upload = pending->kind == PENDING_UPLOAD ? pending->number : pending->upload;
+	struct version_row row = {0};
+	int error = versions_find(&store->rows, pending->type, &pending->version, &row);
+
+	*ret_held = !error && row.upload == upload;
+	return error == -ENOENT ? 0 : error;
+}
+
+/* Does a value's row? */
+static int held_by_value(struct store *store, const struct pending *pending, bool *ret_held)
+{
+	struct value_row row = {0};
+	int error = value_row_find(&store->rows, pending->run, pending->sequence, &row);
+
+	*ret_held = !error && row.upload == pending->number;
+	return error == -ENOENT ? 0 : error;
+}
+
+static int holds(struct store *store, const struct pending *pending, bool *ret_held)
+{
+	*ret_held = false;
+	switch (pending->kind) {
+	case PENDING_UNREADABLE:
+		return -EBADMSG;
+	case PENDING_VALUE_UPLOAD:
+		return held_by_value(store, pending, ret_held);
+	case PENDING_VALUE_RELEASE:
+		return value_rows_have(&store->rows, pending->run, pending->upload, ret_held);
+	case PENDING_UPLOAD:
+	case PENDING_RELEASE:
+		break;
+	}
+	return pending->sealed ? held_by_version(store, pending, ret_held) : 0;
+}
+
 /* Who holds the references of a pending row? */
 static int judge(struct store *store, const struct pending *pending, enum settle_how *ret_how)
 {
-	struct version_row row;
-	int error;
+	bool held;
+	int error = holds(store, pending, &held);
 
-	*ret_how = SETTLE_GIVE_BACK;
-	if (pending->kind == PENDING_UNREADABLE)
-		*ret_how = SETTLE_DROP;
-	if (pending->kind == PENDING_UNREADABLE || !pending->sealed)
-		return 0;
-	error = versions_find(&store->rows, pending->type, &pending->version, &row);
-	if (error == -ENOENT)
-		return 0;
-	if (error && error != -EBADMSG)
-		return error;
-	if (error || row.upload == (pending->kind == PENDING_UPLOAD ? pending->number
-								    : pending->upload))
-		*ret_how = SETTLE_DROP;
-	return 0;
+	*ret_how = held || error == -EBADMSG ? SETTLE_DROP : SETTLE_GIVE_BACK;
+	return error == -EBADMSG ? 0 : error;
 }
 
 static int settle_one(struct store *store, const struct pending *pending)

@@ -211,7 +211,8 @@ static int refuse_foreign(int directory, const char *path, struct reason *reason
 	return error;
 }
 
-static int check_format(const char *path, const char *text, struct reason *reason)
+static int check_format(const char *path, const char *text, enum state_age *ret_age,
+			struct reason *reason)
 {
 	char *end;
 	long format = strtol(text, &end, 10);
@@ -220,7 +221,8 @@ static int check_format(const char *path, const char *text, struct reason *reaso
 		return reason_set(reason, EPROTO, "store_format",
 				  "the file format in %s holds no format number; restore it from a "
 				  "backup", path);
-	if (format == STORE_FORMAT)
+	*ret_age = format == STORE_FORMAT ? STATE_COMPLETE : STATE_OLDER;
+	if (format >= STORE_FORMAT_OLDEST && format <= STORE_FORMAT)
 		return 0;
 	return reason_set(reason, EPROTO, "store_format",
 			  "the state in %s has format %ld, and this aionfs knows format %d; %s",
@@ -252,8 +254,7 @@ int state_inspect(int directory, const char *path, enum state_age *ret_age, stru
 		*ret_age = STATE_NEW;
 		return refuse_foreign(directory, path, reason);
 	}
-	*ret_age = STATE_COMPLETE;
-	error = check_format(path, text, reason);
+	error = check_format(path, text, ret_age, reason);
 	if (!error)
 		error = require(directory, path, "rows/data.mdb", reason);
 	return error ? error : require(directory, path, "contents/data.mdb", reason);
@@ -316,7 +317,7 @@ int state_complete(int directory, const char *path, enum state_age age, struct r
 		return 0;
 	if (sync_directory(directory, "rows") < 0 || sync_directory(directory, "contents") < 0 ||
 	    write_format(directory) < 0 || sync_directory(directory, ".") < 0)
-		return failed(reason, "finish the new state in", path);
+		return failed(reason, "write the format of", path);
 	return 0;
 }
 

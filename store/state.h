@@ -10,6 +10,7 @@
 enum state_age {
 	STATE_NEW,      /* empty, or a state whose making was interrupted */
 	STATE_COMPLETE, /* with a format file of our number, and both environments */
+	STATE_OLDER,    /* the same of a format that has no tables of runs yet */
 };
 
 /*

@@ -20,6 +20,7 @@
 #include "store/private.h"
 #include "store/settle.h"
 #include "store/state.h"
+#include "store/tables.h"
 
 int store_explain(const struct store *store, int error, struct reason *reason)
 {
@@ -34,6 +35,14 @@ int store_explain(const struct store *store, int error, struct reason *reason)
 	case -ENOENT:
 		return reason_set(reason, ENOENT, "not_found", "there is no such row in %s",
 				  store->path);
+	case -EEXIST:
+		return reason_set(reason, EEXIST, "run_exists",
+				  "a run of that ID is in %s already; choose another ID",
+				  store->path);
+	case -ESTALE:
+		return reason_set(reason, ESTALE, "run_stale",
+				  "somebody else appended to the run meanwhile; look at its history "
+				  "and try again");
 	case -EINVAL:
 		return reason_set(reason, EINVAL, "name_invalid",
 				  "a row for %s has a name or a text that is too long",
@@ -101,6 +110,8 @@ static int start_writers(struct store *store, struct reason *reason)
 	error = pending_next_number(&store->contents, &store->next_number);
 	if (!error)
 		error = settle_all(store);
+	if (!error)
+		error = journal_begin(store);
 	return store_explain(store, error, reason);
 }
 
@@ -125,6 +136,16 @@ static int check_new(struct store *store, struct reason *reason)
 			  store->path, STORE_FORMAT);
 }
 
+/* A state of format 1 has no more tables than this until the tables of runs are made. */
+static const struct env_kind *rows_of(enum state_age age)
+{
+	return age == STATE_OLDER ? &rows_kind_1 : &rows_kind;
+}
+
+/*
+ * Upgrading an older state is the end of making a new one: the tables that are missing are made in
+ * one transaction, then the format file. In between it is an older one still, for everybody.
+ */
 static int open_for_writing(struct store *store, struct reason *reason)
 {
 	enum state_age age;
@@ -132,8 +153,8 @@ static int open_for_writing(struct store *store, struct reason *reason)
 
 	if (!error)
 		error = state_inspect(store->directory, store->path, &age, reason);
-	if (!error && age == STATE_COMPLETE)
-		error = check_state(store->path, reason);
+	if (!error && age != STATE_NEW)
+		error = check_state(store->path, rows_of(age), reason);
 	if (!error)
 		error = env_open(store->path, &rows_kind, ENV_WRITE, &store->rows, reason);
 	if (!error)
@@ -163,11 +184,11 @@ static int open_for_reading(struct store *store, struct reason *reason)
 	enum state_age age;
 	int error = state_inspect(store->directory, store->path, &age, reason);
 
-	if (!error && age != STATE_COMPLETE)
+	if (!error && age == STATE_NEW)
 		error = reason_set(reason, ENOENT, "no_store", "there is no aionfs state in %s",
 				   store->path);
 	if (!error)
-		error = open_env_reading(store, &rows_kind, &store->rows, reason);
+		error = open_env_reading(store, rows_of(age), &store->rows, reason);
 	if (!error)
 		error = open_env_reading(store, &contents_kind, &store->contents, reason);
 	return error;

@@ -11,13 +11,19 @@
  *
  *     STATE/lock             flock'ed by the mount, holds its pid
  *     STATE/format           the format number as text; checked before anything else is read
- *     STATE/rows/            versions, routes, receipts, audit          (store/rows.h)
+ *     STATE/rows/            versions, routes, receipts, audit, runs    (store/rows.h, journal.h)
  *     STATE/contents/        files by digest in pieces, pending uploads (store/contents.h, upload.h)
  *     STATE/spool/           unlinked files only; emptied when the store is opened
  */
 struct store;
 
-#define STORE_FORMAT 1
+/*
+ * Format 1 had no runs: it lacks their tables. It is read as it is. Opening it for writing makes the
+ * tables, then the file `format` anew, after which an older aionfs refuses it: that one would unload
+ * versions that runs are pinned to.
+ */
+#define STORE_FORMAT 2
+#define STORE_FORMAT_OLDEST 1
 
 enum store_mode {
 	STORE_WRITE, /* locks the directory, makes it when it is missing, may change it */
@@ -30,7 +36,7 @@ enum store_mode {
  * pending rows of a former mount left behind is collected. Must be called while the process has one
  * thread (it forks); starts the two writer threads.
  *
- * Returns -EBUSY store_in_use (the message names the pid), -EPROTO store_format (a newer or older
+ * Returns -EBUSY store_in_use (the message names the pid), -EPROTO store_format (a newer or an unknown
  * format; the message says which and what to do), -EBADMSG store_damaged (the walk died or
  * disagreed, or a table is unreadable; the message names the remedy), -ENOENT no_store (STORE_READ
  * of a directory without one), -ENOSPC store_full, -EIO store_failed.

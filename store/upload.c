@@ -18,7 +18,7 @@
 
 struct upload {
 	struct store *store;
-	uint64_t number;
+	struct pending header; /* its pending row: written with every batch */
 	struct digest_stream hash;
 	struct digest_map taken; /* digests that this upload holds a reference to */
 	struct batch *filling, *spare;
@@ -64,14 +64,15 @@ int upload_open(struct store *store, struct upload **ret_upload, struct reason *
 		return store_explain(store, error, reason);
 	}
 	upload->store = store;
-	upload->number = store_next_number(store);
+	upload->header.number = store_next_number(store);
+	upload->header.kind = PENDING_UPLOAD;
 	*ret_upload = upload;
 	return 0;
 }
 
 uint64_t upload_number(const struct upload *upload)
 {
-	return upload->number;
+	return upload->header.number;
 }
 
 uint64_t upload_new_bytes(const struct upload *upload)
@@ -106,8 +107,7 @@ static int launch(struct upload *upload)
 
 	if (error)
 		return error;
-	batch->pending.number = upload->number;
-	batch->pending.kind = PENDING_UPLOAD;
+	batch->pending = upload->header;
 	batch->first_chunk = upload->next_chunk;
 	upload->next_chunk += pending_chunks(batch->count);
 	batch_prepare(batch);
@@ -255,27 +255,42 @@ int upload_end(struct upload *upload, struct digest *ret_digest, uint64_t *ret_s
 	return 0;
 }
 
-int upload_seal(struct upload *upload, const char *type, const struct digest *version,
-		struct reason *reason)
+/* Makes all that was handed in durable, and says in the same transaction whose it is to be. */
+static int seal(struct upload *upload, struct reason *reason)
 {
-	struct pending *pending;
 	int error = upload->failed;
 
-	if (error)
-		return store_explain(upload->store, error, reason);
-	pending = &upload->filling->pending;
-	pending->sealed = true;
-	strncpy(pending->type, type, TYPE_MAX);
-	pending->version = *version;
-	error = launch(upload);
+	upload->header.sealed = true;
+	/* Sealed before: there is nothing left to be written but the header. */
+	if (!error && !upload->filling)
+		error = refill(upload, (const uint8_t *)"", 0);
+	if (!error)
+		error = launch(upload);
 	if (!error)
 		error = land(upload);
 	return fail(upload, error, reason);
 }
 
+int upload_seal(struct upload *upload, const char *type, const struct digest *version,
+		struct reason *reason)
+{
+	strncpy(upload->header.type, type, TYPE_MAX);
+	upload->header.version = *version;
+	return seal(upload, reason);
+}
+
+int upload_seal_value(struct upload *upload, uint64_t run, uint64_t sequence,
+		      struct reason *reason)
+{
+	upload->header.kind = PENDING_VALUE_UPLOAD;
+	upload->header.run = run;
+	upload->header.sequence = sequence;
+	return seal(upload, reason);
+}
+
 void upload_adopt(struct upload *upload)
 {
-	settle_adopted(upload->store, upload->number);
+	settle_adopted(upload->store, upload->header.number);
 	upload_free(upload);
 }
 
@@ -284,7 +299,7 @@ static void end(struct upload *upload, enum settle_how how)
 {
 	land(upload);
 	if (upload->submitted)
-		settle_number(upload->store, upload->number, how);
+		settle_number(upload->store, upload->header.number, how);
 	upload_free(upload);
 }
 

@@ -12,7 +12,7 @@
 
 /*
  * An upload brings contents in through bounded transactions, holding their references by a pending
- * row until a version row takes them over:
+ * row until a version row (or the row of a run's value, store/value.h) takes them over:
  *
  *     upload_open; { upload_write*; upload_end }*; upload_seal;
  *     rows_commit(ROW_PUT_VERSION with upload_number());
@@ -51,6 +51,13 @@ int upload_end(struct upload *upload, struct digest *ret_digest, uint64_t *ret_s
  */
 int upload_seal(struct upload *upload, const char *type, const struct digest *version,
 		struct reason *reason);
+
+/*
+ * The same for the value of an event, whose row is to carry upload_number(). May be called again
+ * with other numbers: the last ones count.
+ */
+int upload_seal_value(struct upload *upload, uint64_t run, uint64_t sequence,
+		      struct reason *reason);
 
 /* Bytes that this upload added to the store, as opposed to found there; final after upload_seal. */
 uint64_t upload_new_bytes(const struct upload *upload);

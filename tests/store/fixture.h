@@ -127,6 +127,52 @@ static inline _Noreturn void fixture_crash(void)
 		pause();
 }
 
+/* Deletes all tables of rows from the `first` on, as if the state were older. */
+static inline void fixture_drop_tables(struct fixture *fixture, unsigned int first)
+{
+	struct env env;
+	MDB_txn *txn;
+
+	must(env_open(fixture->path, &rows_kind, ENV_WRITE, &env, NULL) == 0);
+	must(mdb_txn_begin(env.lmdb, NULL, 0, &txn) == 0);
+	for (unsigned int i = first; i < rows_kind.table_count; i++)
+		must(mdb_drop(txn, env.tables[i], 1) == 0);
+	must(mdb_txn_commit(txn) == 0);
+	env_close(&env);
+}
+
+/* Makes the values of a table's rows something else: `spoil` changes a copy of each. */
+static inline void fixture_spoil(struct fixture *fixture, const struct env_kind *kind,
+				 unsigned int table, void (*spoil)(uint8_t *bytes, size_t length))
+{
+	struct env env;
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	MDB_txn *txn;
+
+	must(env_open(fixture->path, kind, ENV_WRITE, &env, NULL) == 0);
+	must(mdb_txn_begin(env.lmdb, NULL, 0, &txn) == 0);
+	must(mdb_cursor_open(txn, env.tables[table], &cursor) == 0);
+	while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+		uint8_t *copy = malloc(value.mv_size + 1);
+
+		must(copy != NULL);
+		memcpy(copy, value.mv_data, value.mv_size);
+		spoil(copy, value.mv_size);
+		value.mv_data = copy;
+		must(mdb_cursor_put(cursor, &key, &value, MDB_CURRENT) == 0);
+		free(copy);
+	}
+	mdb_cursor_close(cursor);
+	must(mdb_txn_commit(txn) == 0);
+	env_close(&env);
+}
+
+static inline void fixture_flip(uint8_t *bytes, size_t length)
+{
+	bytes[length / 2] ^= 1;
+}
+
 /* ---- uploads ---- */
 
 static inline struct upload *fixture_upload(struct store *store)

@@ -5,6 +5,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 
+#include "store/journal.h"
+
 static void write_file(const struct fixture *fixture, const char *name, const char *text)
 {
 	char path[128];
@@ -79,10 +81,106 @@ Test(state, another_format_is_refused_with_both_numbers)
 			cr_assert(strstr(reason.message, "999") && strstr(reason.message, "newer"));
 		cr_assert_eq(open_error(&fixture, STORE_READ, &reason), -EPROTO);
 	}
-	write_file(&fixture, "format", "1\n");
+	write_file(&fixture, "format", "2\n");
 	fixture_mount(&fixture);
 	fixture_close(&fixture);
 }
+
+/* ---- a state of format 1, which has no tables of runs ---- */
+
+static void make_format_1(struct fixture *fixture)
+{
+	fixture_open(fixture);
+	fixture_deploy(fixture->store, "order", "text");
+	fixture_unmount(fixture);
+	fixture_drop_tables(fixture, rows_kind_1.table_count);
+	write_file(fixture, "format", "1\n");
+}
+
+static void must_have_format(const struct fixture *fixture, char wanted)
+{
+	char path[128], text[4] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/format", fixture->path);
+	file = fopen(path, "re");
+	cr_assert_not_null(file);
+	cr_assert_not_null(fgets(text, sizeof(text), file));
+	fclose(file);
+	cr_assert_eq(text[0], wanted);
+}
+
+static int fail_run(void *context, const char *id, uint64_t number, const struct reason *why)
+{
+	(void)context;
+	(void)id;
+	(void)number;
+	(void)why;
+	return -EEXIST;
+}
+
+static void must_have_no_runs(struct store *store)
+{
+	struct value_row row;
+
+	cr_assert_eq(journal_each_run(store, fail_run, NULL), 0);
+	cr_assert_eq(journal_each_event(store, NULL, NULL), 0);
+	cr_assert_eq(journal_events(store, 1, 1, NULL, NULL), 0);
+	cr_assert_eq(journal_each_value(store, NULL, NULL), 0);
+	cr_assert_eq(journal_value(store, 1, 1, &row, NULL), -ENOENT);
+}
+
+Test(state, an_older_format_is_read_as_it_is)
+{
+	struct reason reason = {0};
+	struct fixture fixture;
+
+	make_format_1(&fixture);
+	fixture_ok(store_open(fixture.path, STORE_READ, &fixture.store, &reason), &reason);
+	cr_assert_eq(fixture_findings(fixture.store), 0);
+	cr_assert_str_eq(fixture_version(fixture.store).type, "order");
+	must_have_no_runs(fixture.store);
+	must_have_format(&fixture, '1');
+	fixture_close(&fixture);
+}
+
+Test(state, an_older_format_is_upgraded_by_mounting_it)
+{
+	struct fixture fixture;
+	struct row_change put = {.kind = ROW_PUT_RUN, .name = "r"};
+
+	make_format_1(&fixture);
+	fixture_mount(&fixture);
+	must_have_format(&fixture, '2');
+	cr_assert_str_eq(fixture_version(fixture.store).type, "order");
+	must_have_no_runs(fixture.store);
+	put.run = journal_next_run(fixture.store);
+	cr_assert_eq(put.run, 1);
+	fixture_commit(fixture.store, &put);
+	fixture_remount(&fixture);
+	cr_assert_eq(journal_each_run(fixture.store, fail_run, NULL), -EEXIST);
+	fixture_close(&fixture);
+}
+
+/* The tables are there and the format file is not: it is an older one still. */
+Test(state, an_interrupted_upgrade_is_finished)
+{
+	struct fixture fixture;
+
+	fixture_open(&fixture);
+	fixture_deploy(fixture.store, "order", "text");
+	fixture_unmount(&fixture);
+	write_file(&fixture, "format", "1\n");
+	write_file(&fixture, "format.new", "");
+	cr_assert_eq(store_open(fixture.path, STORE_READ, &fixture.store, NULL), 0);
+	must_have_no_runs(fixture.store);
+	fixture_remount(&fixture);
+	must_have_format(&fixture, '2');
+	cr_assert_str_eq(fixture_version(fixture.store).type, "order");
+	fixture_close(&fixture);
+}
+
+/* ---- who has it ---- */
 
 static void hold_until_told(struct fixture *fixture)
 {
