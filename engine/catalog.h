@@ -39,6 +39,8 @@ struct version {
 	_Atomic uint64_t changed;   /* change number of the latest deploy or stage */
 	_Atomic bool is_damaged;    /* a content of it failed its check in this mount */
 	_Atomic uint32_t references;
+	_Atomic uint32_t pins;	    /* unfinished runs and starts under way; taken under the type's lock */
+	_Atomic bool is_verified;   /* all its contents were found good in this mount */
 	_Atomic(void *) tree; /* owned by engine/forest.c */
 	struct catalog *catalog;
 	struct version *chain; /* the next in the catalog's bucket, or in the sweeper's queue */

@@ -22,6 +22,7 @@
 #include "engine/log.h"
 #include "engine/quarantine.h"
 #include "engine/receipt.h"
+#include "engine/supervisor.h"
 #include "engine/verify.h"
 
 #define DECODING_MAX 2
@@ -363,6 +364,7 @@ int deploy_commit(struct engine *engine, struct prepared *prepared, enum box box
 	if (error)
 		return error;
 	log_audited(engine);
+	supervisor_version_changed(engine, type, &prepared->admitted.version);
 	atomic_fetch_add(&engine->deploys, 1);
 	deploy_discard(prepared);
 	return 0;

@@ -16,7 +16,10 @@
 #include "engine/operator.h"
 #include "engine/quarantine.h"
 #include "engine/receipt.h"
+#include "engine/recovery.h"
 #include "engine/reload.h"
+#include "engine/run_private.h"
+#include "engine/supervisor.h"
 #include "engine/sweep.h"
 #include "engine/verify.h"
 
@@ -78,7 +81,8 @@ int engine_open(const struct engine_options *options, struct engine **ret_engine
 		error = reload_routes(engine, reason);
 	if (!error)
 		error = operator_load(engine, reason);
-	/* Here recovery resumes the unfinished runs (DESIGN section 6, step 6; the next issue). */
+	if (!error)
+		error = recovery_open(engine, reason);
 	if (error) {
 		engine_close(engine);
 		return error;
@@ -95,15 +99,24 @@ void engine_ready(struct engine *engine)
 		log_note(engine, "scrub_failed", true,
 			 json_pack("{s:s, s:s}", "message", strerror(-error), "remedy",
 				   "contents are still verified at their first use"));
+	supervisor_begin(engine);
 	atomic_store(&engine->is_ready, true);
+}
+
+void engine_stop(struct engine *engine)
+{
+	supervisor_stop(engine);
 }
 
 void engine_close(struct engine *engine)
 {
 	if (!engine)
 		return;
+	supervisor_stop(engine);
 	scrub_close(engine->scrub);
 	engine->scrub = NULL;
+	supervisor_close(engine);
+	runs_free(engine);
 	catalog_free(engine->catalog);
 	sweep_close(engine->sweep);
 	forest_free(engine->forest);

@@ -78,17 +78,22 @@ struct caller {
 };
 
 /*
- * Opens the state: store, reload, routes, operator packages (and, from the next issue on,
- * recovery). `options` and its strings are borrowed until engine_close.
+ * Opens the state: store, reload, routes, operator packages, recovery. `options` and its strings are borrowed until engine_close.
  * Must be called with one thread. Returns store_open's errors, or a bad operator package's reason.
  */
 int engine_open(const struct engine_options *options, struct engine **ret_engine,
 		struct reason *reason);
 
-/* Says that the mount serves requests: `status` shows ready, the scrub begins. */
+/* Says that the mount serves requests: `status` shows ready, the scrub and attempts begin. */
 void engine_ready(struct engine *engine);
 
-/* Stops the scrub, closes the store. No other call may be under way. NULL is accepted. */
+/*
+ * Ends all attempts and starts no more; they resume at the next mount. Context: while requests are
+ * still served, because attempts have files of the mount open. May be called twice.
+ */
+void engine_stop(struct engine *engine);
+
+/* Stops attempts and the scrub, closes the store. No other call may be under way. NULL is accepted. */
 void engine_close(struct engine *engine);
 
 #endif

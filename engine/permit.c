@@ -53,14 +53,50 @@ static bool has_supplementary_group(pid_t pid, gid_t group)
 	return found;
 }
 
+static bool is_member(const struct caller *caller, bool has_group, gid_t group)
+{
+	return has_group &&
+	       (caller->gid == group || has_supplementary_group(caller->pid, group));
+}
+
+bool permit_user(const struct engine *engine, const struct caller *caller, uid_t uid)
+{
+	return caller->uid == uid || caller->uid == 0 || caller->uid == engine->options.owner;
+}
+
 static bool may_deploy(const struct engine_options *options, const struct caller *caller)
 {
-	if (caller->uid == 0 || caller->uid == options->owner)
-		return true;
-	if (!options->has_deploy_group)
-		return false;
-	return caller->gid == options->deploy_group ||
-	       has_supplementary_group(caller->pid, options->deploy_group);
+	return caller->uid == 0 || caller->uid == options->owner ||
+	       is_member(caller, options->has_deploy_group, options->deploy_group);
+}
+
+static bool may_start(const struct engine_options *options, const struct caller *caller)
+{
+	if (!options->has_start_group)
+		return may_deploy(options, caller);
+	return caller->uid == 0 || caller->uid == options->owner ||
+	       is_member(caller, true, options->start_group);
+}
+
+static void note_denial(struct engine *engine, const struct caller *caller, const char *what,
+			const char *object)
+{
+	log_note(engine, "denied", false,
+		 json_pack("{s:s, s:o, s:I, s:I}", "what", what, "object", audit_string(object),
+			   "uid", (json_int_t)caller->uid, "pid", (json_int_t)caller->pid));
+}
+
+int permit_start(struct engine *engine, const struct caller *caller, const char *object,
+		 struct reason *reason)
+{
+	if (may_start(&engine->options, caller))
+		return 0;
+	note_denial(engine, caller, "start", object);
+	return reason_set(reason, EACCES, "not_permitted",
+			  "user %u may not start runs here: that is for root, the owner of the mount "
+			  "and members of its %s",
+			  (unsigned)caller->uid,
+			  engine->options.has_start_group ? "start_group" : "deploy_group");
 }
 
 int permit_deploy(struct engine *engine, const struct caller *caller, const char *what,
@@ -68,9 +104,7 @@ int permit_deploy(struct engine *engine, const struct caller *caller, const char
 {
 	if (may_deploy(&engine->options, caller))
 		return 0;
-	log_note(engine, "denied", false,
-		 json_pack("{s:s, s:o, s:I, s:I}", "what", what, "object", audit_string(object),
-			   "uid", (json_int_t)caller->uid, "pid", (json_int_t)caller->pid));
+	note_denial(engine, caller, what, object);
 	return reason_set(reason, EACCES, "not_permitted",
 			  "user %u may not %s %s: that is for root, the owner of the mount and "
 			  "members of its deploy_group",

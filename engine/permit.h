@@ -13,4 +13,14 @@
 int permit_deploy(struct engine *engine, const struct caller *caller, const char *what,
 		  const char *object, struct reason *reason);
 
+/*
+ * Whether the caller may start runs: members of start_group and, without one, who may deploy. As
+ * permit_deploy.
+ */
+int permit_start(struct engine *engine, const struct caller *caller, const char *object,
+		 struct reason *reason);
+
+/* Whether the caller may look into and command what belongs to `uid`: that user, root, the owner. */
+bool permit_user(const struct engine *engine, const struct caller *caller, uid_t uid);
+
 #endif

@@ -74,27 +74,32 @@ struct run_state {
 	int64_t deadline_ns; /* 0: none */
 	int64_t retry_ns;    /* of a waiting run */
 	uint64_t result_sequence, result_bytes; /* of a completed run */
-	struct digest result_digest;
 	uint64_t input_bytes;
 	struct digest input_digest;
 	struct digest version; /* the pin */
-	char type[TYPE_MAX + 1];
+	char *type;	       /* NULL before WorkflowStarted */
 	uint32_t uid, gid;
 	/* The open attempt's holder. */
 	int32_t pid;
 	uint64_t start_ticks;
-	char boot[37];
+	char *boot;  /* NULL without one */
 	char *waits; /* parked: what for, one "signals/NAME" or "timers/NAME" a line */
 	char *error; /* why the last attempt or the run failed; NULL when nothing did */
 };
 
 void run_state_free(struct run_state *state);
 
+/* A copy with texts of its own. Returns -ENOMEM; then there is nothing to free. */
+int run_state_copy(struct run_state *ret_copy, const struct run_state *state);
+
 /*
  * Applies the next event; `items` (may be NULL) takes what it records.
  * Returns -EBADMSG when such an event cannot follow (the history is damaged), -ENOMEM.
  */
 int run_fold(struct run_state *state, struct items *items, const struct event *event);
+
+/* The part of run_fold that is about items. Returns as that. */
+int run_fold_items(struct items *items, const struct event *event);
 
 void items_clear(struct items *items);
 

@@ -18,6 +18,7 @@
 #include "engine/log.h"
 #include "engine/permit.h"
 #include "engine/quarantine.h"
+#include "engine/supervisor.h"
 #include "engine/sweep.h"
 #include "store/contents.h"
 
@@ -108,6 +109,23 @@ static int unload_contents(struct engine *engine, const struct caller *caller,
 	return 0;
 }
 
+/* Under the type's lock no start is between its look at the route and its pin. */
+static int check_pins(struct engine *engine, const struct version *version, struct reason *reason)
+{
+	char id[RUN_ID_MAX + 1];
+
+	if (atomic_load(&version->pins) == 0)
+		return 0;
+	supervisor_find_pinning(engine, version->type, &version->digest, id);
+	if (!id[0])
+		return reason_set(reason, EBUSY, "version_pinned", "a run of %s/%s is being started",
+				  version->type, version->hex);
+	return reason_set(reason, EBUSY, "version_pinned",
+			  "run %s is pinned to %s/%s and not finished: wait for it (cat "
+			  "runs/%s/wait/result) or cancel it (echo cancel > runs/%s/ctl)",
+			  id, version->type, version->hex, id, id);
+}
+
 static int check_unloadable(struct engine *engine, const struct version *version,
 			    struct reason *reason)
 {
@@ -123,7 +141,7 @@ static int check_unloadable(struct engine *engine, const struct version *version
 		return reason_set(reason, EBUSY, "version_routed",
 				  "routes/%s points to %s: point it elsewhere or remove it first",
 				  version->type, version->hex);
-	return 0;
+	return check_pins(engine, version, reason);
 }
 
 int unload_version(struct engine *engine, const struct caller *caller, const char *type,

@@ -18,6 +18,7 @@
 #include "engine/forest.h"
 #include "engine/log.h"
 #include "engine/quarantine.h"
+#include "engine/supervisor.h"
 #include "store/contents.h"
 
 #define BAD_MAX 256
@@ -48,6 +49,7 @@ static void tell_damage(struct engine *engine, struct version *version, const ch
 		   named.entry, digest_hex(digest, hex), version->type, version->hex);
 	atomic_store(&version->is_damaged, true);
 	quarantine_add(engine, version->type, version->hex, &reason);
+	supervisor_version_changed(engine, version->type, &version->digest);
 	log_note(engine, "content_damaged", true,
 		 json_pack("{s:s, s:s, s:s*, s:s}", "type", version->type, "version", version->hex,
 			   "content", hex, "message", reason.message));
@@ -98,6 +100,41 @@ int verify_file(struct engine *engine, struct version *version, const struct dig
 	tell_damage(engine, version, path, digest, &why);
 	queue_bad(engine, digest);
 	return -EIO;
+}
+
+static int verify_tree(struct engine *engine, struct version *version, const struct tree *tree,
+		       struct reason *reason)
+{
+	char path[INDEX_PATH_MAX + 1];
+	int error = 0;
+
+	for (uint32_t i = 0; i < tree_count(tree) && !error; i++) {
+		const struct tree_node *node = tree_node(tree, i);
+
+		if (node->kind != INDEX_FILE)
+			continue;
+		tree_path(tree, i, path, sizeof(path));
+		error = verify_file(engine, version, &node->digest, node->size, path, false,
+				    reason);
+	}
+	return error;
+}
+
+int verify_version(struct engine *engine, struct version *version, struct reason *reason)
+{
+	const struct tree *tree;
+	int error;
+
+	if (atomic_load(&version->is_verified))
+		return atomic_load(&version->is_damaged) ? -EIO : 0;
+	error = forest_get(engine, version, false, &tree, reason);
+	if (error)
+		return error;
+	error = verify_tree(engine, version, tree, reason);
+	forest_put(engine, version, tree);
+	if (!error)
+		atomic_store(&version->is_verified, true);
+	return error;
 }
 
 /* ---- the scrub ---- */
@@ -204,6 +241,7 @@ static void recheck_version(struct engine *engine, struct version *version)
 	if (is_whole(version, tree)) {
 		atomic_store(&version->is_damaged, false);
 		quarantine_remove(engine, version->type, version->hex);
+		supervisor_version_changed(engine, version->type, &version->digest);
 		log_note(engine, "repaired", true,
 			 json_pack("{s:s, s:s}", "type", version->type, "version", version->hex));
 	}

@@ -18,6 +18,12 @@
 int verify_file(struct engine *engine, struct version *version, const struct digest *digest,
 		uint64_t size, const char *path, bool cached_only, struct reason *reason);
 
+/*
+ * Makes sure that everything in a version is good, before its first attempt; cheap once it was.
+ * Returns 0, -EIO (the version is marked as damaged), -ENOMEM. Blocks for as long as hashing takes.
+ */
+int verify_version(struct engine *engine, struct version *version, struct reason *reason);
+
 /* Starts the scrub's thread; sets engine->scrub. Returns -ENOMEM, -EAGAIN. */
 int scrub_open(struct engine *engine);
 

@@ -3,12 +3,13 @@
 #define ENGINE_WAIT_H
 
 #include "engine/engine.h"
-#include "store/journal.h"
 
 /*
  * Reads of runs/ID/wait/... that are held until there is something to read. A waiter costs memory and
  * no thread.
  */
+struct run;
+
 enum wait_kind {
 	WAIT_RESULT,
 	WAIT_TIMER,
@@ -21,12 +22,12 @@ struct waiter {
 	void (*ready)(struct waiter *waiter);
 
 	/* The engine's own. */
-	char id[RUN_ID_MAX + 1];
+	struct run *run; /* with a reference while listed */
 	enum wait_kind kind;
 	char name[256];
 	bool is_listed;
-	bool is_own; /* it is of the run's own attempt: counts for parking */
-	struct waiter *previous, *next;
+	uint32_t attempt; /* of the run itself, if it is one of its processes that waits; else 0 */
+	struct waiter *previous, *next; /* in the run's list */
 };
 
 /*

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Steps: asked for, declared, recorded, by processes of the current attempt and nobody else.
+ * Invariant: a name is recorded at most once in a run, and an attempt gets it at most once; whoever
+ * breaks that has written a workflow that is not deterministic, and its run fails, loudly.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/record.h"
+#include "engine/run_private.h"
+#include "engine/runs.h"
+
+#define SHOWN_MAX 400
+
+int step_check_caller(struct engine *engine, const struct caller *caller, const char *id,
+		      struct reason *reason)
+{
+	struct run *run;
+	int error = record_lock(engine, caller, id, &run, reason);
+
+	if (!error)
+		record_unlock(run);
+	return error;
+}
+
+/* The attempt and the run end here; the caller hears -EILSEQ. */
+static int violate(struct engine *engine, struct run *run, struct reason *reason)
+{
+	struct event events[] = {
+		{.kind = EVENT_ATTEMPT_ENDED,
+		 .attempt = run->state.attempt,
+		 .how = ATTEMPT_VIOLATED,
+		 .text = reason->message,
+		 .text_length = strlen(reason->message)},
+		{.kind = EVENT_WORKFLOW_FAILED,
+		 .text = reason->message,
+		 .text_length = strlen(reason->message)},
+	};
+	const struct append append = {.events = events, .count = 2};
+	struct reason failure = {0};
+	int error = history_append(engine, run, &append, &failure);
+
+	/* Recorded or not, the attempt must not go on. */
+	attend_kill(run);
+	attend_finished(engine, run);
+	if (error && reason)
+		*reason = failure;
+	return error ? error : -EILSEQ;
+}
+
+static struct asked *find_asked(struct process *process, const char *name)
+{
+	for (size_t i = 0; i < process->asked_count; i++) {
+		if (strcmp(process->asked[i].name, name) == 0)
+			return &process->asked[i];
+	}
+	return NULL;
+}
+
+static int add_asked(struct process *process, const char *name)
+{
+	struct asked *asked = find_asked(process, name);
+
+	if (!asked && process->asked_count == process->asked_room) {
+		size_t room = process->asked_room ? process->asked_room * 2 : 16;
+		struct asked *list = realloc(process->asked, room * sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		process->asked = list;
+		process->asked_room = room;
+	}
+	if (!asked) {
+		char *copy = strdup(name);
+
+		if (!copy)
+			return -ENOMEM;
+		asked = &process->asked[process->asked_count++];
+		*asked = (struct asked){.name = copy};
+	}
+	asked->is_open = true;
+	process->open_steps++;
+	return 0;
+}
+
+/* An asked-for name that is not open any more was recorded, replayed or given up. */
+static bool is_taken(struct run *run, const struct asked *asked)
+{
+	const struct item *item;
+
+	if (!asked)
+		return false;
+	if (asked->is_open || asked->is_replayed)
+		return true;
+	item = run->items ? items_find(run->items, ITEM_STEP, asked->name) : NULL;
+	return item && item->attempt == run->state.attempt;
+}
+
+static int ask(struct engine *engine, struct run *run, const char *name, struct reason *reason)
+{
+	int error = history_load_items(engine, run);
+
+	if (error)
+		return error;
+	if (is_taken(run, find_asked(run->process, name))) {
+		reason_set(reason, EILSEQ, "determinism_violation",
+			   "determinism violation: attempt %u asked for step \"%s\" twice; a step's "
+			   "name stands for one result: number them in a loop",
+			   run->state.attempt, name);
+		return violate(engine, run, reason);
+	}
+	return add_asked(run->process, name);
+}
+
+int step_ask(struct engine *engine, const struct caller *caller, const char *id, const char *name,
+	     struct reason *reason)
+{
+	struct reason own = {0};
+	struct run *run;
+	int error = record_check_name(name, reason);
+
+	if (!error)
+		error = record_lock(engine, caller, id, &run, reason);
+	if (error)
+		return error;
+	error = ask(engine, run, name, reason ? reason : &own);
+	record_unlock(run);
+	return error;
+}
+
+static int compare_command(struct engine *engine, struct run *run, const char *name,
+			   const char *command, size_t length, struct reason *reason)
+{
+	const struct item *item;
+	int error = history_load_items(engine, run);
+
+	if (error)
+		return error;
+	item = items_find(run->items, ITEM_STEP, name);
+	if (!item || (strlen(item->text) == length && memcmp(item->text, command, length) == 0))
+		return 0;
+	/* The message keeps its end: both commands are cut, if need be, to show their difference. */
+	reason_set(reason, EILSEQ, "determinism_violation",
+		   "determinism violation: step \"%.60s\" was recorded as \"%.*s\" and is asked for as "
+		   "\"%.*s\" in attempt %u",
+		   name, SHOWN_MAX / 2, item->text, length < SHOWN_MAX / 2 ? (int)length : SHOWN_MAX / 2,
+		   command, run->state.attempt);
+	return violate(engine, run, reason);
+}
+
+static int declare(struct engine *engine, struct run *run, const char *name, const char *command,
+		   size_t length, struct reason *reason)
+{
+	struct asked *asked = find_asked(run->process, name);
+	int error;
+	char *copy;
+
+	if (!asked || !asked->is_open)
+		return -ENOENT;
+	error = compare_command(engine, run, name, command, length, reason);
+	if (error)
+		return error;
+	copy = malloc(length + 1);
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, command, length);
+	copy[length] = '\0';
+	free(asked->command);
+	asked->command = copy;
+	/* Asked for properly and recorded already: this attempt has its result now. */
+	if (items_find(run->items, ITEM_STEP, name))
+		asked->is_replayed = true;
+	return 0;
+}
+
+int step_declare(struct engine *engine, const struct caller *caller, const char *id,
+		 const char *name, const char *command, size_t length, struct reason *reason)
+{
+	struct reason own = {0};
+	struct run *run;
+	int error;
+
+	if (length > EVENT_TEXT_MAX || memchr(command, 0, length))
+		return reason_set(reason, EINVAL, "command_invalid",
+				  "a step's command has at most %u bytes, and no NUL",
+				  EVENT_TEXT_MAX);
+	error = record_lock(engine, caller, id, &run, reason);
+	if (error)
+		return error;
+	error = declare(engine, run, name, command, length, reason ? reason : &own);
+	record_unlock(run);
+	return error;
+}
+
+static void close_step(struct process *process, struct asked *asked)
+{
+	if (!asked || !asked->is_open)
+		return;
+	asked->is_open = false;
+	process->open_steps--;
+}
+
+static int append_step(struct engine *engine, struct run *run, const char *name,
+		       struct value *value, struct reason *reason)
+{
+	const struct asked *asked = find_asked(run->process, name);
+	struct event event = {
+		.kind = EVENT_STEP_RECORDED,
+		.attempt = run->state.attempt,
+		.digest = *value_digest(value),
+		.bytes = value_size(value),
+	};
+	const struct append append = {.events = &event, .count = 1, .value = value};
+
+	strcpy(event.name, name);
+	if (asked && asked->command) {
+		event.text = asked->command;
+		event.text_length = strlen(asked->command);
+	}
+	return history_append(engine, run, &append, reason);
+}
+
+static int record(struct engine *engine, struct run *run, const char *name, struct value *value,
+		  struct reason *reason)
+{
+	const struct item *item;
+	int error = history_load_items(engine, run);
+
+	if (error)
+		return error;
+	item = items_find(run->items, ITEM_STEP, name);
+	if (item && item->attempt != run->state.attempt)
+		return reason_set(reason, EEXIST, "step_exists",
+				  "step \"%s\" of run %s is recorded already, by attempt %u: read "
+				  "steps/%s instead of doing it again",
+				  name, run->id, item->attempt, name);
+	if (item) {
+		reason_set(reason, EILSEQ, "determinism_violation",
+			   "determinism violation: attempt %u recorded step \"%s\" twice; a step's "
+			   "name stands for one result: number them in a loop",
+			   run->state.attempt, name);
+		return violate(engine, run, reason);
+	}
+	error = append_step(engine, run, name, value, reason);
+	if (!error)
+		close_step(run->process, find_asked(run->process, name));
+	return error;
+}
+
+int step_record(struct engine *engine, const struct caller *caller, const char *id,
+		const char *name, int fd, uint64_t size, struct reason *reason)
+{
+	struct reason own = {0};
+	struct value *value = NULL;
+	struct run *run;
+	int error = record_check_name(name, reason);
+
+	if (!error && size > STEP_BYTES_MAX)
+		error = reason_set(reason, EFBIG, "value_too_large",
+				   "the result of step \"%s\" has more than %u bytes", name,
+				   STEP_BYTES_MAX);
+	if (!error)
+		error = step_check_caller(engine, caller, id, reason);
+	if (!error)
+		error = value_read(engine->store, fd, size, &value, reason);
+	if (!error)
+		error = record_lock(engine, caller, id, &run, reason);
+	if (error) {
+		value_settle(value, false);
+		return error;
+	}
+	error = record(engine, run, name, value, reason ? reason : &own);
+	record_unlock(run);
+	value_settle(value, error == 0);
+	return error;
+}
+
+void step_abandon(struct engine *engine, const char *id, const char *name)
+{
+	struct run *run = runs_find(engine, id);
+
+	if (!run)
+		return;
+	pthread_mutex_lock(&run->lock);
+	if (run->process)
+		close_step(run->process, find_asked(run->process, name));
+	pthread_mutex_unlock(&run->lock);
+	run_put(run);
+}
