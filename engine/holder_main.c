@@ -222,8 +222,7 @@ static void prepare(struct hold *hold)
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ||
-	    (!hold->is_init && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0))
+	if (tie_to_daemon(hold) < 0)
 		give_up("prepare the holder", "");
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
