@@ -209,9 +209,18 @@ static void start_workflow(struct hold *hold, const struct holder_args *args)
 }
 
 /*
- * Out of the daemon's session, so that no key on its terminal reaches us. The parent death signal
- * is the backstop of the lifeline; a parent that died before it was set has closed the lifeline.
+ * PID 1 of a namespace is best killed when the daemon dies: that is the backstop of the lifeline,
+ * and a daemon that died before this has closed the lifeline. The subreaper has to live on to end
+ * its descendants.
  */
+static int tie_to_daemon(const struct hold *hold)
+{
+	if (hold->is_init)
+		return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
+
+/* Out of the daemon's session, so that no key on its terminal reaches us. */
 static void prepare(struct hold *hold)
 {
 	sigset_t all, child;
