@@ -23,10 +23,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine/decoder_path.h"
 #include "engine/frame_reader.h"
+#include "engine/program.h"
 
-#define PROGRAM "aionfs-decoder"
 #define PIPE_BYTES (1 << 20)
 #define POLL_MS 50
 
@@ -48,24 +47,10 @@ void decoder_set_program(const char *path)
 
 static void find_program(char *path, size_t size)
 {
-	ssize_t length;
-	char *slash;
-
-	if (chosen_program) {
+	if (chosen_program)
 		snprintf(path, size, "%s", chosen_program);
-		return;
-	}
-	length = readlink("/proc/self/exe", path, size - sizeof(PROGRAM) - 1);
-	if (length > 0) {
-		path[length] = '\0';
-		slash = strrchr(path, '/');
-		if (slash) {
-			memcpy(slash + 1, PROGRAM, sizeof(PROGRAM));
-			if (access(path, X_OK) == 0)
-				return;
-		}
-	}
-	snprintf(path, size, "%s", DECODER_PATH);
+	else
+		program_find("aionfs-decoder", path, size);
 }
 
 static int cannot(struct reason *reason, const char *what, int error)

@@ -364,7 +364,7 @@ int deploy_commit(struct engine *engine, struct prepared *prepared, enum box box
 	if (error)
 		return error;
 	log_audited(engine);
-	supervisor_version_changed(engine, type, &prepared->admitted.version);
+	supervisor_version_changed(engine, type, &prepared->admitted.version, true);
 	atomic_fetch_add(&engine->deploys, 1);
 	deploy_discard(prepared);
 	return 0;

@@ -536,17 +536,16 @@ static void match(void *context, struct run *run)
 }
 
 void supervisor_version_changed(struct engine *engine, const char *type,
-				const struct digest *version)
+				const struct digest *version, bool is_good)
 {
 	struct pinning pinning = {.engine = engine, .type = type, .version = version};
-	uint64_t counts[RUN_STATUSES], unfinished = 0;
+	uint64_t counts[RUN_STATUSES];
 
 	if (!engine->runs || !engine->runs->supervisor)
 		return; /* during the reload; recovery will see */
 	runs_count(engine, counts);
-	for (int status = 0; status < RUN_COMPLETED; status++)
-		unfinished += counts[status];
-	if (unfinished)
+	/* Every deploy comes here: most find nobody whom it could help. */
+	if (!is_good || counts[RUN_STRANDED])
 		runs_each(engine, match, &pinning);
 }
 

@@ -45,7 +45,7 @@ static bool is_number(uint64_t number)
 
 /* ---- changes ---- */
 
-int run_put(MDB_txn *txn, const struct env *rows, const struct row_change *put)
+int journal_run_put(MDB_txn *txn, const struct env *rows, const struct row_change *put)
 {
 	size_t length = put->name ? strnlen(put->name, RUN_ID_MAX + 1) : 0;
 	MDB_val key = {.mv_size = length, .mv_data = (void *)put->name}, value;
@@ -65,7 +65,7 @@ int run_put(MDB_txn *txn, const struct env *rows, const struct row_change *put)
 	return error ? error : sequence_raise(txn, rows->tables[ROWS_META], run_name, put->run);
 }
 
-int event_last(MDB_txn *txn, const struct env *rows, uint64_t run, uint64_t *ret_sequence)
+int journal_event_last(MDB_txn *txn, const struct env *rows, uint64_t run, uint64_t *ret_sequence)
 {
 	uint8_t bytes[JOURNAL_KEY];
 	MDB_val key = journal_key(bytes, run + 1, 0), value;
@@ -102,14 +102,14 @@ static int write_event(MDB_txn *txn, const struct env *rows, const struct row_ch
 	return row_seal(&row, bytes, sizeof(bytes));
 }
 
-int event_append(MDB_txn *txn, const struct env *rows, const struct row_change *append)
+int journal_event_append(MDB_txn *txn, const struct env *rows, const struct row_change *append)
 {
 	uint64_t last;
 	int error;
 
 	if (append->text_length > EVENT_BYTES_MAX || !is_number(append->run))
 		return -EINVAL;
-	error = event_last(txn, rows, append->run, &last);
+	error = journal_event_last(txn, rows, append->run, &last);
 	if (!error && append->sequence != last + 1)
 		error = -ESTALE;
 	return error ? error : write_event(txn, rows, append);
@@ -146,7 +146,7 @@ static int raise_by_table(MDB_txn *txn, const struct env *rows, unsigned int tab
 	return error == -ENOENT ? 0 : error;
 }
 
-int run_decode(const struct env_row *stored, uint64_t *ret_number)
+int journal_run_decode(const struct env_row *stored, uint64_t *ret_number)
 {
 	struct row_view view;
 	int error = stored->value ? row_open(&view, RUN_LAYOUT, stored->key, stored->key_length,
@@ -163,7 +163,7 @@ static int raise_by_run(void *context, const struct env_row *stored)
 {
 	uint64_t *next = context, number;
 
-	if (run_decode(stored, &number) == 0 && number >= *next)
+	if (journal_run_decode(stored, &number) == 0 && number >= *next)
 		*next = number + 1;
 	return 0;
 }
@@ -212,7 +212,7 @@ static int walk_run(void *context, const struct env_row *stored)
 		memcpy(id, stored->key, stored->key_length);
 		id[stored->key_length] = '\0';
 	}
-	if (id[0] && run_decode(stored, &number) == 0)
+	if (id[0] && journal_run_decode(stored, &number) == 0)
 		return walk->each(walk->context, id, number, NULL);
 	reason_set(&why, EBADMSG, "row_damaged",
 		   "the row that says which events are the run's fails its checksum or has an "
@@ -246,7 +246,7 @@ struct event_walk {
 	void *context;
 };
 
-void event_decode(const struct env_row *stored, struct event_bytes *ret_event)
+void journal_event_decode(const struct env_row *stored, struct event_bytes *ret_event)
 {
 	struct row_view view;
 
@@ -265,7 +265,7 @@ static int walk_event(void *context, const struct env_row *stored)
 	struct event_walk *walk = context;
 	struct event_bytes event;
 
-	event_decode(stored, &event);
+	journal_event_decode(stored, &event);
 	return walk->each(walk->context, &event);
 }
 

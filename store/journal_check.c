@@ -173,7 +173,7 @@ static int check_event(void *context, const struct env_row *stored)
 	struct journal_inspection *inspection = context;
 	struct event_bytes event;
 
-	event_decode(stored, &event);
+	journal_event_decode(stored, &event);
 	if (!event.run) {
 		tell_key(inspection, "events");
 		return 0;

@@ -33,7 +33,7 @@ static int find_run(MDB_txn *txn, const struct env *rows, MDB_val *key, uint64_t
 		return error;
 	stored.value = value.mv_data;
 	stored.length = value.mv_size;
-	return run_decode(&stored, &found) || found == number ? 0 : -ENOENT;
+	return journal_run_decode(&stored, &found) || found == number ? 0 : -ENOENT;
 }
 
 /* All rows of a run in one of the two tables. */
@@ -59,7 +59,7 @@ static int delete_rows(MDB_txn *txn, MDB_dbi table, uint64_t run)
 	return error == -ENOENT ? 0 : error;
 }
 
-int run_delete(MDB_txn *txn, const struct env *rows, const struct row_change *gone)
+int journal_run_delete(MDB_txn *txn, const struct env *rows, const struct row_change *gone)
 {
 	size_t length = gone->name ? strnlen(gone->name, RUN_ID_MAX + 1) : 0;
 	MDB_val key = {.mv_size = length, .mv_data = (void *)gone->name};
@@ -73,7 +73,7 @@ int run_delete(MDB_txn *txn, const struct env *rows, const struct row_change *go
 		error = env_error(mdb_del(txn, rows->tables[ROWS_RUNS], &key, NULL));
 	if (error || !gone->run)
 		return error;
-	error = event_last(txn, rows, gone->run, &last);
+	error = journal_event_last(txn, rows, gone->run, &last);
 	if (!error && last != gone->sequence)
 		error = -ESTALE;
 	if (!error)

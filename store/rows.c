@@ -54,13 +54,13 @@ static int apply_change(MDB_txn *txn, struct rows_job *job, struct row_change *c
 	case ROW_APPEND_AUDIT:
 		return audit_append(txn, job->rows, change->text, change->text_length);
 	case ROW_PUT_RUN:
-		return run_put(txn, job->rows, change);
+		return journal_run_put(txn, job->rows, change);
 	case ROW_APPEND_EVENT:
-		return event_append(txn, job->rows, change);
+		return journal_event_append(txn, job->rows, change);
 	case ROW_PUT_VALUE:
 		return value_row_put(txn, job->rows, change);
 	case ROW_DELETE_RUN:
-		return run_delete(txn, job->rows, change);
+		return journal_run_delete(txn, job->rows, change);
 	}
 	return -EINVAL;
 }

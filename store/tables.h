@@ -45,17 +45,17 @@ int receipt_delete(MDB_txn *txn, const struct env *rows, const struct row_change
 int audit_append(MDB_txn *txn, const struct env *rows, const char *line, size_t length);
 
 /* journal.c. Return -EEXIST, -ESTALE as store/rows.h says, -EINVAL for what no row can hold. */
-int run_put(MDB_txn *txn, const struct env *rows, const struct row_change *put);
-int event_append(MDB_txn *txn, const struct env *rows, const struct row_change *append);
+int journal_run_put(MDB_txn *txn, const struct env *rows, const struct row_change *put);
+int journal_event_append(MDB_txn *txn, const struct env *rows, const struct row_change *append);
 
 /* The number that a run's row holds. Returns -EBADMSG. */
-int run_decode(const struct env_row *stored, uint64_t *ret_number);
+int journal_run_decode(const struct env_row *stored, uint64_t *ret_number);
 
 /* The sequence of a run's last event, 0 when it has none. */
-int event_last(MDB_txn *txn, const struct env *rows, uint64_t run, uint64_t *ret_sequence);
+int journal_event_last(MDB_txn *txn, const struct env *rows, uint64_t run, uint64_t *ret_sequence);
 
 /* Points into the row; `bytes` NULL when it is unreadable, `run` 0 when the key is, too. */
-void event_decode(const struct env_row *stored, struct event_bytes *ret_event);
+void journal_event_decode(const struct env_row *stored, struct event_bytes *ret_event);
 
 /* For store_open: finds the number that journal_next_run begins with. */
 int journal_begin(struct store *store);
@@ -96,6 +96,6 @@ int value_row_find(struct env *rows, uint64_t run, uint64_t sequence, struct val
 int value_rows_have(struct env *rows, uint64_t run, uint64_t upload, bool *ret_have);
 
 /* journal_remove.c. Returns -ENOENT, -ESTALE as store/rows.h says. */
-int run_delete(MDB_txn *txn, const struct env *rows, const struct row_change *gone);
+int journal_run_delete(MDB_txn *txn, const struct env *rows, const struct row_change *gone);
 
 #endif
