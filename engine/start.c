@@ -101,7 +101,7 @@ static int check_caller(struct engine *engine, const struct caller *caller, cons
 
 	if (error)
 		return error;
-	if (!type_is_valid(id, strlen(id)))
+	if (id && !type_is_valid(id, strlen(id)))
 		return reason_set(
 		    reason, EINVAL, "name_invalid",
 		    "\"%.140s\" can't be a run's ID: 1 to %d of A-Z a-z 0-9 _ @ . -, no "
@@ -123,8 +123,9 @@ int start_check(struct engine *engine, const struct caller *caller, const char *
 
 	if (error)
 		return error;
-	error = judge_existing(engine, caller, type, version, id, NULL, reason);
-	if (error != -ENOENT)
+	if (id)
+		error = judge_existing(engine, caller, type, version, id, NULL, reason);
+	if (id && error != -ENOENT)
 		return error;
 	error = find_version(engine, type, version, &found, reason);
 	version_put(found);
