@@ -264,11 +264,33 @@ static int complete(struct engine *engine, struct run *run, struct process *proc
 	return error;
 }
 
+/* The mount was not where it should be (umount -l): that is nobody's failure, and may pass. */
+static bool has_lost_mount(const struct attempt_end *end)
+{
+	return end->outcome == ATTEMPT_NOT_STARTED && strncmp(end->text, "cannot chdir", 12) == 0 &&
+	       (end->error == ENOENT || end->error == ENOTCONN || end->error == ECONNABORTED);
+}
+
+static int postpone(struct engine *engine, struct run *run, const struct attempt_end *end)
+{
+	struct event event = ended(run, ATTEMPT_STOPPED);
+
+	set_text(&event, end->text);
+	run->not_before_ns = clock_wall_ns() + LATER_NS;
+	log_note(engine, "attempt_not_started", true,
+		 json_pack("{s:s, s:o, s:s}", "run", run->id, "message", audit_string(end->text),
+			   "remedy",
+			   "the mount is not at its place: mount it there again; tried again in 5 s"));
+	return append_quietly(engine, run, &event, 1);
+}
+
 static int conclude(struct engine *engine, struct run *run, struct process *process)
 {
 	const struct attempt_end *end = &process->end;
 	char message[WORDS_MAX + 256];
 
+	if (has_lost_mount(end))
+		return postpone(engine, run, end);
 	if (end->outcome == ATTEMPT_EXITED && end->code == 0)
 		return complete(engine, run, process);
 	describe_end(engine, run, process, message, sizeof(message));

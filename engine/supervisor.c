@@ -391,11 +391,13 @@ static void attend_due(struct supervisor *supervisor)
 			NULL);
 }
 
+/* With the lock. While others wait for room, who only waits makes room at the next tick. */
 static int64_t park_after_ns(const struct supervisor *supervisor)
 {
 	uint64_t wanted = supervisor->engine->options.park_after_ns;
+	int64_t after_ns = wanted ? (int64_t)wanted : PARK_AFTER_DEFAULT_NS;
 
-	return wanted ? (int64_t)wanted : PARK_AFTER_DEFAULT_NS;
+	return supervisor->slots && after_ns > TICK_MS * 1000000ll ? TICK_MS * 1000000ll : after_ns;
 }
 
 /* Whether a process that waits has used no CPU for long enough. With the lock. */
