@@ -7,6 +7,7 @@ route    ln -sfn on a route         against  ln -sfn; sync DIR
 read     find, cat of every file    against  ext4 (or what STATE lies on) and squashfuse, cold and warm
 mount    100, 1,000, 10,000 versions in the store: time until ready, memory
 readers  ls and cat of a version while a large archive is decoded, against the same when idle
+runs     durable runs: see runs.py
 
 Prints medians and ratios: the machines are noisy, so a ratio of the same run says more than a time.
 A ratio below 1 means that aionfs is faster.
@@ -24,7 +25,9 @@ import tempfile
 import threading
 import time
 
-PARTS = ("deploy", "route", "read", "mount", "readers")
+import runs
+
+PARTS = ("deploy", "route", "read", "mount", "readers", "runs")
 
 
 def run(*argv, **options):
@@ -305,11 +308,18 @@ def bench_readers(arguments, work):
               f"({len(times)} rounds)", flush=True)
 
 
+def bench_runs(arguments, work):
+    def make_mount(options):
+        return Mount(arguments.program, tempfile.mkdtemp(dir=work), f"no_scrub,{options}")
+    runs.bench_runs(arguments, work, make_mount)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", help="the aionfs program, best of a release build")
     parser.add_argument("--only", choices=PARTS, action="append", help="only this part (may be repeated)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=10000, help="trivial runs; a tenth has steps, ten times as many sleep")
     parser.add_argument("--work", help="where to put trees and states (default: a temporary directory)")
     arguments = parser.parse_args()
     arguments.program = os.path.abspath(arguments.program)

@@ -36,9 +36,9 @@
 #include "engine/verify.h"
 
 #define EXIT_FOR_GOOD 100
-#define LATER_NS      (5ll * 1000000000)
+#define LATER_NS (5ll * 1000000000)
 #define FIRED_AT_ONCE 32
-#define WORDS_MAX     300
+#define WORDS_MAX 300
 
 /* ---- pins ---- */
 
@@ -104,7 +104,7 @@ static int append_quietly(struct engine *engine, struct run *run, struct event *
 static struct event ended(const struct run *run, enum attempt_how how)
 {
 	return (struct event){
-		.kind = EVENT_ATTEMPT_ENDED, .attempt = run->state.attempt, .how = how};
+	    .kind = EVENT_ATTEMPT_ENDED, .attempt = run->state.attempt, .how = how};
 }
 
 static void set_text(struct event *event, const char *text)
@@ -173,8 +173,8 @@ static void describe_end(struct engine *engine, const struct run *run,
 		length = snprintf(text, room, "attempt %u could not be started: %s",
 				  process->number, end->text);
 	else
-		length = snprintf(text, room, "the holder of attempt %u was killed",
-				  process->number);
+		length =
+		    snprintf(text, room, "the holder of attempt %u was killed", process->number);
 	run_log_last_line(engine->runs->log_directory, run->number, words, sizeof(words));
 	if (words[0] && length > 0 && (size_t)length < room)
 		snprintf(text + length, room - (size_t)length, "; its last words: %s", words);
@@ -198,7 +198,7 @@ static int code_of(const struct attempt_end *end)
 static const struct manifest *manifest_of(const struct run *run)
 {
 	static const struct manifest defaults = {
-		.max_attempts = 3, .initial_ms = 1000, .max_ms = 300000};
+	    .max_attempts = 3, .initial_ms = 1000, .max_ms = 300000};
 
 	return run->pinned ? &run->pinned->manifest : &defaults;
 }
@@ -264,11 +264,33 @@ static int complete(struct engine *engine, struct run *run, struct process *proc
 	return error;
 }
 
+/* The mount was not where it should be (umount -l): that is nobody's failure, and may pass. */
+static bool has_lost_mount(const struct attempt_end *end)
+{
+	return end->outcome == ATTEMPT_NOT_STARTED && strncmp(end->text, "cannot chdir", 12) == 0 &&
+	       (end->error == ENOENT || end->error == ENOTCONN || end->error == ECONNABORTED);
+}
+
+static int postpone(struct engine *engine, struct run *run, const struct attempt_end *end)
+{
+	struct event event = ended(run, ATTEMPT_STOPPED);
+
+	set_text(&event, end->text);
+	run->not_before_ns = clock_wall_ns() + LATER_NS;
+	log_note(engine, "attempt_not_started", true,
+		 json_pack("{s:s, s:o, s:s}", "run", run->id, "message", audit_string(end->text),
+			   "remedy",
+			   "the mount is not at its place: mount it there again; tried again in 5 s"));
+	return append_quietly(engine, run, &event, 1);
+}
+
 static int conclude(struct engine *engine, struct run *run, struct process *process)
 {
 	const struct attempt_end *end = &process->end;
 	char message[WORDS_MAX + 256];
 
+	if (has_lost_mount(end))
+		return postpone(engine, run, end);
 	if (end->outcome == ATTEMPT_EXITED && end->code == 0)
 		return complete(engine, run, process);
 	describe_end(engine, run, process, message, sizeof(message));
@@ -332,8 +354,8 @@ static int time_out(struct engine *engine, struct run *run)
 		return 0;
 	if (run->state.has_attempt)
 		events[append.count++] = ended(run, ATTEMPT_TIMED_OUT);
-	events[append.count++] = (struct event){.kind = EVENT_WORKFLOW_TIMED_OUT,
-						.until_ns = run->state.deadline_ns};
+	events[append.count++] =
+	    (struct event){.kind = EVENT_WORKFLOW_TIMED_OUT, .until_ns = run->state.deadline_ns};
 	error = append_loudly(engine, run, &append, "run_timed_out",
 			      "it did not end within the manifest's timeout");
 	if (!error)
@@ -352,8 +374,8 @@ static size_t due_timers(const struct run *run, struct event events[FIRED_AT_ONC
 
 		if (item->kind != ITEM_TIMER || item->is_fired || item->until_ns > now_ns)
 			continue;
-		events[count] = (struct event){.kind = EVENT_TIMER_FIRED,
-					       .until_ns = item->until_ns};
+		events[count] =
+		    (struct event){.kind = EVENT_TIMER_FIRED, .until_ns = item->until_ns};
 		strcpy(events[count++].name, item->name);
 	}
 	return count;
@@ -434,8 +456,7 @@ static int check_output(struct engine *engine, struct run *run)
 {
 	int error;
 
-	if (!run->process || !run->state.has_attempt ||
-	    !atomic_load(&run->process->is_too_large))
+	if (!run->process || !run->state.has_attempt || !atomic_load(&run->process->is_too_large))
 		return 0;
 	error = fail_attempt(engine, run, 0, "its result has more than 64 MiB", true);
 	if (!error)
@@ -454,8 +475,8 @@ static bool can_be_woken(struct engine *engine, struct run *run, const char *wai
 	for (const char *line = waits; *line; line += strcspn(line, "\n") + 1) {
 		if (strncmp(line, timers, sizeof(timers) - 1) != 0)
 			continue;
-		snprintf(name, sizeof(name), "%.*s",
-			 (int)strcspn(line + sizeof(timers) - 1, "\n"), line + sizeof(timers) - 1);
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(line + sizeof(timers) - 1, "\n"),
+			 line + sizeof(timers) - 1);
 		if (!items_find(run->items, ITEM_TIMER, name))
 			return false;
 	}
@@ -469,8 +490,8 @@ static int park(struct engine *engine, struct run *run)
 	char *waits;
 	int error = 0;
 
-	if (!process || !run->state.has_attempt ||
-	    !atomic_exchange(&process->should_park, false) || process->open_steps)
+	if (!process || !run->state.has_attempt || !atomic_exchange(&process->should_park, false) ||
+	    process->open_steps)
 		return 0;
 	waits = wait_own_waits(engine, run, process->number);
 	if (waits && can_be_woken(engine, run, waits)) {
@@ -500,16 +521,16 @@ static int spawn(struct engine *engine, struct run *run, struct process *process
 		 struct reason *reason)
 {
 	struct attempt_spec spec = {
-		.mountpoint = engine->options.mountpoint,
-		.run_id = run->id,
-		.type = run->state.type,
-		.version = run->pinned->hex,
-		.function = run->pinned->manifest.function,
-		.number = process->number,
-		.uid = run->state.uid,
-		.gid = run->state.gid,
-		.output = process->output,
-		.log_directory = engine->runs->log_directory,
+	    .mountpoint = engine->options.mountpoint,
+	    .run_id = run->id,
+	    .type = run->state.type,
+	    .version = run->pinned->hex,
+	    .function = run->pinned->manifest.function,
+	    .number = process->number,
+	    .uid = run->state.uid,
+	    .gid = run->state.gid,
+	    .output = process->output,
+	    .log_directory = engine->runs->log_directory,
 	};
 
 	run_log_name(run->number, spec.log_name);
@@ -519,10 +540,10 @@ static int spawn(struct engine *engine, struct run *run, struct process *process
 static int append_started(struct engine *engine, struct run *run, const struct process *process)
 {
 	struct event event = {
-		.kind = EVENT_ATTEMPT_STARTED,
-		.attempt = process->number,
-		.pid = process->attempt.holder,
-		.start_ticks = process->attempt.start_ticks,
+	    .kind = EVENT_ATTEMPT_STARTED,
+	    .attempt = process->number,
+	    .pid = process->attempt.holder,
+	    .start_ticks = process->attempt.start_ticks,
 	};
 	int error = attempt_boot_id(event.boot);
 
@@ -546,8 +567,8 @@ static struct process *process_new(struct engine *engine, struct run *run)
 }
 
 /*
- * The process is there before the event, which names it; nothing that it records can come before the
- * event, because that needs run->lock.
+ * The process is there before the event, which names it; nothing that it records can come before
+ * the event, because that needs run->lock.
  */
 static int launch(struct engine *engine, struct run *run, struct reason *reason)
 {

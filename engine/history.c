@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the way of an event into a history: validated by the fold, committed, and only then published.
- * Invariant: what is in memory is the fold of what is durable; after a failed commit nothing changed.
+ * Owns the way of an event into a history: validated by the fold, committed, and only then
+ * published. Invariant: what is in memory is the fold of what is durable; after a failed commit
+ * nothing changed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -102,8 +103,8 @@ static int copy_item(const struct items *items, enum item_kind kind, const char 
 	return -ENOMEM;
 }
 
-int history_find_item(struct engine *engine, struct run *run, enum item_kind kind,
-		      const char *name, struct item *ret_item)
+int history_find_item(struct engine *engine, struct run *run, enum item_kind kind, const char *name,
+		      struct item *ret_item)
 {
 	struct items items = {0};
 	bool is_loaded;
@@ -159,8 +160,8 @@ static int make_changes(const struct run *run, const struct append *append,
 	int error = 0;
 
 	if (append->is_new)
-		changes[count++] = (struct row_change){
-			.kind = ROW_PUT_RUN, .run = run->number, .name = run->id};
+		changes[count++] =
+		    (struct row_change){.kind = ROW_PUT_RUN, .run = run->number, .name = run->id};
 	for (size_t i = 0; i < append->count && !error; i++) {
 		const struct event *event = &append->events[i];
 		uint8_t *bytes = NULL;
@@ -175,9 +176,9 @@ static int make_changes(const struct run *run, const struct append *append,
 							       .text_length = length};
 	}
 	if (!error && append->value) {
-		error = value_put(append->value, run->number,
-				  append->events[append->value_of].sequence, &changes[count],
-				  reason);
+		error =
+		    value_put(append->value, run->number, append->events[append->value_of].sequence,
+			      &changes[count], reason);
 		count += error == 0;
 	}
 	if (!error && append->audit)

@@ -20,16 +20,17 @@ int record_lock(struct engine *engine, const struct caller *caller, const char *
 	if (!run)
 		return -ENOENT;
 	pthread_mutex_lock(&run->lock);
-	if (run->state.has_attempt && run->process &&
-	    run->process->number == run->state.attempt && run_has_task(run, caller->pid)) {
+	if (run->state.has_attempt && run->process && run->process->number == run->state.attempt &&
+	    run_has_task(run, caller->pid)) {
 		*ret_run = run;
 		return 0;
 	}
 	record_unlock(run);
-	return reason_set(reason, EPERM, "attempt_required",
-			  "process %d is not of the current attempt of run %s: only that may record "
-			  "steps and arm timers",
-			  (int)caller->pid, id);
+	return reason_set(
+	    reason, EPERM, "attempt_required",
+	    "process %d is not of the current attempt of run %s: only that may record "
+	    "steps and arm timers",
+	    (int)caller->pid, id);
 }
 
 void record_unlock(struct run *run)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The fold. Owns the meaning of a history: what each event does to a run, and which event may follow
- * which state. The status is derived anew after every event, by one function.
+ * The fold. Owns the meaning of a history: what each event does to a run, and which event may
+ * follow which state. The status is derived anew after every event, by one function.
  */
 #include "engine/run.h"
 
@@ -10,11 +10,10 @@
 #include <string.h>
 
 static const char *const status_names[RUN_STATUSES] = {
-	[RUN_PENDING] = "pending",     [RUN_RUNNING] = "running",
-	[RUN_WAITING] = "waiting",     [RUN_PARKED] = "parked",
-	[RUN_PAUSED] = "paused",       [RUN_STRANDED] = "stranded",
-	[RUN_COMPLETED] = "completed", [RUN_FAILED] = "failed",
-	[RUN_CANCELLED] = "cancelled", [RUN_TIMED_OUT] = "timed_out",
+    [RUN_PENDING] = "pending",	   [RUN_RUNNING] = "running", [RUN_WAITING] = "waiting",
+    [RUN_PARKED] = "parked",	   [RUN_PAUSED] = "paused",   [RUN_STRANDED] = "stranded",
+    [RUN_COMPLETED] = "completed", [RUN_FAILED] = "failed",   [RUN_CANCELLED] = "cancelled",
+    [RUN_TIMED_OUT] = "timed_out",
 };
 
 const char *run_status_name(enum run_status status)
@@ -120,15 +119,15 @@ static char *copy_text(const char *text, size_t length)
 static int add_item(struct items *items, enum item_kind kind, const struct event *event)
 {
 	struct item item = {
-		.kind = kind,
-		.attempt = event->attempt,
-		.sequence = event->sequence,
-		.at_ns = event->at_ns,
-		.until_ns = event->until_ns,
-		.digest = event->digest,
-		.bytes = event->bytes,
-		.text = copy_text(event->text, event->text_length),
-		.name = strdup(event->name),
+	    .kind = kind,
+	    .attempt = event->attempt,
+	    .sequence = event->sequence,
+	    .at_ns = event->at_ns,
+	    .until_ns = event->until_ns,
+	    .digest = event->digest,
+	    .bytes = event->bytes,
+	    .text = copy_text(event->text, event->text_length),
+	    .name = strdup(event->name),
 	};
 
 	if (kind == ITEM_TIMER)
@@ -187,8 +186,8 @@ static bool is_waited_for(const char *waits, const char *directory, const char *
 {
 	size_t directory_length = strlen(directory), name_length = strlen(name);
 
-	for (const char *line = waits; line && *line; line += strcspn(line, "\n"),
-			line += *line == '\n') {
+	for (const char *line = waits; line && *line;
+	     line += strcspn(line, "\n"), line += *line == '\n') {
 		if (strcspn(line, "\n") == directory_length + name_length &&
 		    memcmp(line, directory, directory_length) == 0 &&
 		    memcmp(line + directory_length, name, name_length) == 0)

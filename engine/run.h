@@ -5,8 +5,8 @@
 #include "engine/event.h"
 
 /*
- * What a run is: a fold of its events, and of nothing else. No clock, no store, no process: the same
- * events give the same state, before a crash and after it.
+ * What a run is: a fold of its events, and of nothing else. No clock, no store, no process: the
+ * same events give the same state, before a crash and after it.
  */
 
 enum run_status {
@@ -71,8 +71,8 @@ struct run_state {
 	uint32_t failures; /* since the last recorded step */
 	uint32_t steps, timers, signals;
 	int64_t started_ns, changed_ns;
-	int64_t deadline_ns; /* 0: none */
-	int64_t retry_ns;    /* of a waiting run */
+	int64_t deadline_ns;			/* 0: none */
+	int64_t retry_ns;			/* of a waiting run */
 	uint64_t result_sequence, result_bytes; /* of a completed run */
 	uint64_t input_bytes;
 	struct digest input_digest;

@@ -7,8 +7,8 @@
 #include <sys/types.h>
 
 /*
- * What a run's attempts wrote to stderr: two files under STATE/logs that the holder writes in turns,
- * "NUMBER" and, older, "NUMBER.1" (engine/attempt.h). Read as one, the older first.
+ * What a run's attempts wrote to stderr: two files under STATE/logs that the holder writes in
+ * turns, "NUMBER" and, older, "NUMBER.1" (engine/attempt.h). Read as one, the older first.
  */
 #define RUN_LOG_NAME 32
 

@@ -47,9 +47,9 @@ struct process {
 	bool is_killed;		   /* (lock) */
 	bool is_collected;	   /* (lock) `end` is known */
 	struct attempt_end end;
-	uint64_t cpu_ns;     /* (supervisor) at the last look */
-	int64_t idle_since_ns; /* (supervisor) monotonic; 0: not idle */
-	struct run *run;     /* with a reference */
+	uint64_t cpu_ns;		 /* (supervisor) at the last look */
+	int64_t idle_since_ns;		 /* (supervisor) monotonic; 0: not idle */
+	struct run *run;		 /* with a reference */
 	struct process *previous, *next; /* (supervisor) those that run */
 };
 
@@ -58,10 +58,11 @@ struct run {
 	uint64_t number;
 	_Atomic uint32_t references;
 	pthread_mutex_t lock;
-	struct run_state state;	 /* (table) */
-	struct items *items;	 /* (table) NULL: not loaded */
-	bool is_removed;	 /* (table) */
-	struct version *pinned;	 /* (lock) with a reference and a pin; NULL: finished, or not loaded */
+	struct run_state state; /* (table) */
+	struct items *items;	/* (table) NULL: not loaded */
+	bool is_removed;	/* (table) */
+	struct version
+	    *pinned; /* (lock) with a reference and a pin; NULL: finished, or not loaded */
 	struct process *process; /* (table) the pointer; what is in it says for itself */
 	int64_t timer_due_ns;	 /* (lock) wall; 0: none */
 	int64_t not_before_ns;	 /* (lock) wall: something failed that is no fault of the run */
@@ -90,7 +91,8 @@ struct runs {
 	uint64_t by_status[RUN_STATUSES];
 	int64_t changed_ns;
 	pthread_mutex_t waits_lock;
-	pthread_mutex_t id_locks[ID_STRIPES]; /* one start of an ID at a time; held across its commit */
+	pthread_mutex_t
+	    id_locks[ID_STRIPES]; /* one start of an ID at a time; held across its commit */
 	struct supervisor *supervisor;
 	int log_directory;
 };
@@ -122,10 +124,10 @@ void runs_unlock_id(struct engine *engine, const char *id);
 
 /*
  * Appends events, durably, and publishes what they make of the run: the one way to change one.
- * `at_ns` and `sequence` are set here. `value` (may be NULL) belongs to the event number `value_of`;
- * it is the caller's to settle. `audit` (may be NULL) is a line for the log, with its newline.
- * Returns -EIO for events that cannot follow (a bug: nothing is appended), -ESTALE, -ENOSPC, -ENOMEM.
- * Context: run->lock is held.
+ * `at_ns` and `sequence` are set here. `value` (may be NULL) belongs to the event number
+ * `value_of`; it is the caller's to settle. `audit` (may be NULL) is a line for the log, with its
+ * newline. Returns -EIO for events that cannot follow (a bug: nothing is appended), -ESTALE,
+ * -ENOSPC, -ENOMEM. Context: run->lock is held.
  */
 struct append {
 	struct event *events;
@@ -139,19 +141,21 @@ struct append {
 int history_append(struct engine *engine, struct run *run, const struct append *append,
 		   struct reason *reason);
 
-/* Loads the items of a run into run->items, unless they are. Context: run->lock. Returns -EIO, ... */
+/* Loads the items of a run into run->items, unless they are. Context: run->lock. Returns -EIO, ...
+ */
 int history_load_items(struct engine *engine, struct run *run);
 
 /* Frees run->items when nobody needs them soon. Context: run->lock. */
 void history_drop_items(struct engine *engine, struct run *run);
 
-/* A fold of the stored events of a run. Ownership: run_state_free, items_clear. Either may be NULL. */
+/* A fold of the stored events of a run. Ownership: run_state_free, items_clear. Either may be NULL.
+ */
 int history_fold(struct engine *engine, uint64_t number, struct run_state *ret_state,
 		 struct items *ret_items);
 
 /* An item by name, copied: text and name are the caller's to free. Without run->lock. */
-int history_find_item(struct engine *engine, struct run *run, enum item_kind kind,
-		      const char *name, struct item *ret_item);
+int history_find_item(struct engine *engine, struct run *run, enum item_kind kind, const char *name,
+		      struct item *ret_item);
 
 /* ---- waiters: wait.c ---- */
 
@@ -159,8 +163,8 @@ int history_find_item(struct engine *engine, struct run *run, enum item_kind kin
 void wait_notify(struct engine *engine, struct run *run, const struct event *events, size_t count);
 
 /*
- * What processes of that attempt wait for of their own run, one "signals/NAME" or "timers/NAME" a line;
- * NULL: nothing (or no memory). Ownership: free.
+ * What processes of that attempt wait for of their own run, one "signals/NAME" or "timers/NAME" a
+ * line; NULL: nothing (or no memory). Ownership: free.
  */
 char *wait_own_waits(struct engine *engine, struct run *run, uint32_t attempt);
 

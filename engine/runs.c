@@ -242,20 +242,20 @@ static void fill_view(const struct run *run, struct run_view *view)
 	const struct run_state *state = &run->state;
 
 	*view = (struct run_view){
-		.version = state->version,
-		.number = run->number,
-		.uid = state->uid,
-		.gid = state->gid,
-		.status = state->status,
-		.sequence = state->sequence,
-		.attempt = state->attempt,
-		.steps = state->steps,
-		.timers = state->timers,
-		.signals = state->signals,
-		.started_ns = state->started_ns,
-		.changed_ns = state->changed_ns,
-		.deadline_ns = state->deadline_ns,
-		.has_error = state->error != NULL,
+	    .version = state->version,
+	    .number = run->number,
+	    .uid = state->uid,
+	    .gid = state->gid,
+	    .status = state->status,
+	    .sequence = state->sequence,
+	    .attempt = state->attempt,
+	    .steps = state->steps,
+	    .timers = state->timers,
+	    .signals = state->signals,
+	    .started_ns = state->started_ns,
+	    .changed_ns = state->changed_ns,
+	    .deadline_ns = state->deadline_ns,
+	    .has_error = state->error != NULL,
 	};
 	strcpy(view->id, run->id);
 	strcpy(view->type, state->type);
@@ -521,13 +521,14 @@ static int remove_locked(struct engine *engine, const struct caller *caller, str
 	if (run->is_removed)
 		return -ENOENT;
 	if (!run_is_final(run->state.status) || run->process)
-		return reason_set(reason, EBUSY, "run_unfinished",
-				  "run %s is %s: only finished runs can be removed; cancel it first: "
-				  "echo cancel > runs/%s/ctl",
-				  run->id, run_status_name(run->state.status), run->id);
-	line = audit_line("run_removed", clock_wall_ns(), caller,
-			  json_pack("{s:s, s:s}", "run", run->id, "type", run->state.type),
-			  &length);
+		return reason_set(
+		    reason, EBUSY, "run_unfinished",
+		    "run %s is %s: only finished runs can be removed; cancel it first: "
+		    "echo cancel > runs/%s/ctl",
+		    run->id, run_status_name(run->state.status), run->id);
+	line =
+	    audit_line("run_removed", clock_wall_ns(), caller,
+		       json_pack("{s:s, s:s}", "run", run->id, "type", run->state.type), &length);
 	error = line ? journal_remove_run(engine->store, run->id, run->number, line, length, reason)
 		     : -ENOMEM;
 	free(line);

@@ -12,8 +12,9 @@
 
 static int refuse_finished(const char *id, enum run_status status, struct reason *reason)
 {
-	return reason_set(reason, EBUSY, "run_finished", "run %s is %s: it takes no signals any more",
-			  id, run_status_name(status));
+	return reason_set(reason, EBUSY, "run_finished",
+			  "run %s is %s: it takes no signals any more", id,
+			  run_status_name(status));
 }
 
 int signal_check(struct engine *engine, const struct caller *caller, const char *id,
@@ -35,17 +36,17 @@ static int append_signal(struct engine *engine, struct run *run, const struct ca
 			 const char *name, struct value *value, struct reason *reason)
 {
 	struct event event = {
-		.kind = EVENT_SIGNAL_DELIVERED,
-		.digest = *value_digest(value),
-		.bytes = value_size(value),
-		.uid = caller->uid,
-		.gid = caller->gid,
+	    .kind = EVENT_SIGNAL_DELIVERED,
+	    .digest = *value_digest(value),
+	    .bytes = value_size(value),
+	    .uid = caller->uid,
+	    .gid = caller->gid,
 	};
 	struct append append = {.events = &event, .count = 1, .value = value};
-	char *audit = audit_line("signal", clock_wall_ns(), caller,
-				 json_pack("{s:s, s:o}", "run", run->id, "signal",
-					   audit_string(name)),
-				 &append.audit_length);
+	char *audit =
+	    audit_line("signal", clock_wall_ns(), caller,
+		       json_pack("{s:s, s:o}", "run", run->id, "signal", audit_string(name)),
+		       &append.audit_length);
 	int error;
 
 	strcpy(event.name, name);

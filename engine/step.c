@@ -30,14 +30,14 @@ int step_check_caller(struct engine *engine, const struct caller *caller, const 
 static int violate(struct engine *engine, struct run *run, struct reason *reason)
 {
 	struct event events[] = {
-		{.kind = EVENT_ATTEMPT_ENDED,
-		 .attempt = run->state.attempt,
-		 .how = ATTEMPT_VIOLATED,
-		 .text = reason->message,
-		 .text_length = strlen(reason->message)},
-		{.kind = EVENT_WORKFLOW_FAILED,
-		 .text = reason->message,
-		 .text_length = strlen(reason->message)},
+	    {.kind = EVENT_ATTEMPT_ENDED,
+	     .attempt = run->state.attempt,
+	     .how = ATTEMPT_VIOLATED,
+	     .text = reason->message,
+	     .text_length = strlen(reason->message)},
+	    {.kind = EVENT_WORKFLOW_FAILED,
+	     .text = reason->message,
+	     .text_length = strlen(reason->message)},
 	};
 	const struct append append = {.events = events, .count = 2};
 	struct reason failure = {0};
@@ -106,10 +106,11 @@ static int ask(struct engine *engine, struct run *run, const char *name, struct 
 	if (error)
 		return error;
 	if (is_taken(run, find_asked(run->process, name))) {
-		reason_set(reason, EILSEQ, "determinism_violation",
-			   "determinism violation: attempt %u asked for step \"%s\" twice; a step's "
-			   "name stands for one result: number them in a loop",
-			   run->state.attempt, name);
+		reason_set(
+		    reason, EILSEQ, "determinism_violation",
+		    "determinism violation: attempt %u asked for step \"%s\" twice; a step's "
+		    "name stands for one result: number them in a loop",
+		    run->state.attempt, name);
 		return violate(engine, run, reason);
 	}
 	return add_asked(run->process, name);
@@ -142,12 +143,14 @@ static int compare_command(struct engine *engine, struct run *run, const char *n
 	item = items_find(run->items, ITEM_STEP, name);
 	if (!item || (strlen(item->text) == length && memcmp(item->text, command, length) == 0))
 		return 0;
-	/* The message keeps its end: both commands are cut, if need be, to show their difference. */
-	reason_set(reason, EILSEQ, "determinism_violation",
-		   "determinism violation: step \"%.60s\" was recorded as \"%.*s\" and is asked for as "
-		   "\"%.*s\" in attempt %u",
-		   name, SHOWN_MAX / 2, item->text, length < SHOWN_MAX / 2 ? (int)length : SHOWN_MAX / 2,
-		   command, run->state.attempt);
+	/* The message keeps its end: both commands are cut, if need be, to show their difference.
+	 */
+	reason_set(
+	    reason, EILSEQ, "determinism_violation",
+	    "determinism violation: step \"%.60s\" was recorded as \"%.*s\" and is asked for as "
+	    "\"%.*s\" in attempt %u",
+	    name, SHOWN_MAX / 2, item->text, length < SHOWN_MAX / 2 ? (int)length : SHOWN_MAX / 2,
+	    command, run->state.attempt);
 	return violate(engine, run, reason);
 }
 
@@ -208,10 +211,10 @@ static int append_step(struct engine *engine, struct run *run, const char *name,
 {
 	const struct asked *asked = find_asked(run->process, name);
 	struct event event = {
-		.kind = EVENT_STEP_RECORDED,
-		.attempt = run->state.attempt,
-		.digest = *value_digest(value),
-		.bytes = value_size(value),
+	    .kind = EVENT_STEP_RECORDED,
+	    .attempt = run->state.attempt,
+	    .digest = *value_digest(value),
+	    .bytes = value_size(value),
 	};
 	const struct append append = {.events = &event, .count = 1, .value = value};
 

@@ -5,8 +5,9 @@
  * want to be looked at later, and the processes that run. One thread watches (clock, ends of
  * processes, their idleness), several attend: their commits share transactions.
  *
- * Invariant: a run is attended by one thread at a time, and whatever happened to it before or during
- * that leads to one more look. `lock` guards everything here; it is held for a few pointers only.
+ * Invariant: a run is attended by one thread at a time, and whatever happened to it before or
+ * during that leads to one more look. `lock` guards everything here; it is held for a few pointers
+ * only.
  */
 #include "engine/supervisor.h"
 
@@ -386,14 +387,17 @@ static void attend_due(struct supervisor *supervisor)
 	next.it_value.tv_sec = due_ns / 1000000000;
 	next.it_value.tv_nsec = due_ns % 1000000000;
 	/* A clock that is set cancels the timer, and the loop looks again: timerfd_create(2). */
-	timerfd_settime(supervisor->timer, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &next, NULL);
+	timerfd_settime(supervisor->timer, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &next,
+			NULL);
 }
 
+/* With the lock. While others wait for room, who only waits makes room at the next tick. */
 static int64_t park_after_ns(const struct supervisor *supervisor)
 {
 	uint64_t wanted = supervisor->engine->options.park_after_ns;
+	int64_t after_ns = wanted ? (int64_t)wanted : PARK_AFTER_DEFAULT_NS;
 
-	return wanted ? (int64_t)wanted : PARK_AFTER_DEFAULT_NS;
+	return supervisor->slots && after_ns > TICK_MS * 1000000ll ? TICK_MS * 1000000ll : after_ns;
 }
 
 /* Whether a process that waits has used no CPU for long enough. With the lock. */
@@ -494,8 +498,9 @@ static void *watch(void *argument)
 	bool is_closing = false, has_processes = false;
 
 	while (!is_closing) {
-		int count = epoll_wait(supervisor->epoll, events, ENDED_AT_ONCE,
-				       has_processes || atomic_load(&supervisor->has_lost) ? TICK_MS : -1);
+		int count =
+		    epoll_wait(supervisor->epoll, events, ENDED_AT_ONCE,
+			       has_processes || atomic_load(&supervisor->has_lost) ? TICK_MS : -1);
 		int64_t now_ns = clock_monotonic_ns();
 
 		take_news(supervisor, events, count);
@@ -609,8 +614,8 @@ int supervisor_open(struct engine *engine)
 	supervisor->engine = engine;
 	supervisor->epoll = supervisor->wake = supervisor->timer = -1;
 	supervisor->running_max = engine->options.max_attempts_running
-					  ? engine->options.max_attempts_running
-					  : RUNNING_DEFAULT;
+				      ? engine->options.max_attempts_running
+				      : RUNNING_DEFAULT;
 	pthread_mutex_init(&supervisor->lock, NULL);
 	pthread_cond_init(&supervisor->work, NULL);
 	pthread_cond_init(&supervisor->quiet, NULL);
