@@ -69,8 +69,8 @@ static void copy_programs(struct stage *stage)
 
 	cr_assert_not_null(holder, "AIONFS_HOLDER names the holder: run me through meson test");
 	copy_program(stage, holder, "holder", 0755);
-	if (geteuid() == 0)
-		copy_program(stage, "/bin/sleep", "sleep-as-root", 04755);
+	if (geteuid() == 0 && access("/usr/bin/setpriv", X_OK) == 0)
+		copy_program(stage, "/usr/bin/setpriv", "setpriv", 04755);
 	snprintf(stage->holder, sizeof(stage->holder), "%s/holder", stage->root);
 	attempt_set_holder(stage->holder);
 }

@@ -30,7 +30,7 @@ enum rights { AS_ROOT, AS_NOBODY };
 
 /*
  * Makes a stage; with AS_NOBODY the whole test becomes that user. Skips a test of AS_ROOT where no
- * namespace can be made. Root leaves a setuid program, sleep-as-root, in the stage. `script` is
+ * namespace can be made. Root leaves a setuid copy of setpriv(1) in the stage. `script` is
  * bin/run of the package, its first line included; NULL: none.
  */
 void stage_open(struct stage *stage, enum rights rights, const char *script);

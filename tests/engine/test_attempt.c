@@ -465,8 +465,9 @@ Test(attempt_unprivileged, a_setuid_process_does_not_hold_up_the_end, .timeout =
 	struct stat info;
 	char path[128];
 
-	stage_open(&stage, AS_NOBODY, "#!/bin/sh\n../../../sleep-as-root 6 &\nsleep 0.3\nexit 3\n");
-	snprintf(path, sizeof(path), "%s/sleep-as-root", stage.root);
+	stage_open(&stage, AS_NOBODY,
+		   "#!/bin/sh\n../../../setpriv --reuid 0 sleep 6 &\nsleep 0.3\nexit 3\n");
+	snprintf(path, sizeof(path), "%s/setpriv", stage.root);
 	if (stat(path, &info) < 0 || info.st_uid != 0 || !(info.st_mode & S_ISUID))
 		cr_skip_test("only root can leave a setuid program here");
 	stage_use_pipe(&stage);
