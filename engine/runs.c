@@ -442,6 +442,20 @@ int runs_read_value(struct engine *engine, const char *id, enum run_value value,
 	return error;
 }
 
+int runs_step_command(struct engine *engine, const char *id, const char *name, char **ret_command)
+{
+	struct run *run = runs_find(engine, id);
+	struct item item;
+	int error = run ? history_find_item(engine, run, ITEM_STEP, name, &item) : -ENOENT;
+
+	run_put(run);
+	if (error)
+		return error;
+	free(item.name);
+	*ret_command = item.text;
+	return 0;
+}
+
 int runs_each_item(struct engine *engine, const char *id, enum item_kind kind,
 		   int (*each)(void *context, const char *name), void *context)
 {

@@ -76,6 +76,12 @@ int runs_find_value(struct engine *engine, const char *id, enum run_value value,
 int runs_read_value(struct engine *engine, const char *id, enum run_value value, const char *name,
 		    struct run_value_view *ret_view, char **ret_text);
 
+/*
+ * The command that a recorded step was declared with, "" without one; the caller frees it.
+ * Returns -ENOENT, -EIO, -ENOMEM.
+ */
+int runs_step_command(struct engine *engine, const char *id, const char *name, char **ret_command);
+
 /* The names of steps, timers or signals that a run has, in order of recording. As runs_each_id, but
  * not under a lock. Returns also -ENOENT, -EIO, -ENOMEM. */
 int runs_each_item(struct engine *engine, const char *id, enum item_kind kind,
