@@ -16,7 +16,8 @@
 #include "fs/say.h"
 
 static const struct command *const commands[] = {
-    &command_mount, &command_stop, &command_pack, &command_hash, &command_list, &command_fsck,
+    &command_mount, &command_stop, &command_pack,  &command_hash, &command_list,
+    &command_fsck,  &command_step, &command_sleep, &command_wait,
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(*commands))
@@ -26,8 +27,9 @@ static void print_help(void)
 	puts(
 	    "Usage: aionfs COMMAND [ARGUMENTS]\n"
 	    "\n"
-	    "A filesystem that is a deploy target: an archive copied into it becomes an immutable\n"
-	    "version, a symbolic link says which version is current.\n"
+	    "A filesystem that is a deploy target and a workflow engine: an archive copied into it\n"
+	    "becomes an immutable version, a symbolic link says which version is current, and an\n"
+	    "input copied into it starts a durable run of that version.\n"
 	    "\n"
 	    "Commands:");
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
@@ -37,7 +39,8 @@ static void print_help(void)
 	     "  aionfs --version         the version of this program\n"
 	     "\n"
 	     "Exit codes: 0 done; 1 refused or failed (fsck: something is damaged); 2 the command\n"
-	     "line makes no sense (fsck: it could not look). The manual is aionfs(1).");
+	     "line makes no sense (fsck: it could not look); step: those of its command, too.\n"
+	     "The manual is aionfs(1).");
 }
 
 int command_usage(const struct command *command)
