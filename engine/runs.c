@@ -337,7 +337,7 @@ static int find_item(struct engine *engine, struct run *run, enum item_kind kind
 		return error;
 	view->sequence = item.sequence;
 	view->digest = item.digest;
-	view->bytes = item.bytes;
+	view->bytes = kind == ITEM_TIMER ? strlen(item.text) + 1 : item.bytes;
 	view->at_ns = item.is_fired ? item.fired_ns : item.at_ns;
 	view->until_ns = item.until_ns;
 	view->is_fired = item.is_fired;
