@@ -21,8 +21,8 @@
 
 /*
  * The attempt asks for step `name`: it makes steps/.NAME. A name that this attempt recorded or
- * asked for already is a violation, unless it gave up before (step_abandon). *ret_attempt is the
- * number of the attempt that asked; a look at the run before or after the call may find another.
+ * asked for already is a violation, unless it gave up before (step_abandon). `ret_attempt` becomes the
+ * attempt's number.
  */
 int step_ask(struct engine *engine, const struct caller *caller, const char *id, const char *name,
 	     uint32_t *ret_attempt, struct reason *reason);

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "fs/dropbox.h"
 #include "fs/handle.h"
@@ -236,11 +237,35 @@ int commit_release(struct call *call)
 	return settle_empty(call);
 }
 
+/*
+ * The kernel tells the last close of a file by a RELEASE of its own, which may be overtaken by the
+ * question of whoever has just closed it. It comes within moments, if it comes: an open that a shell
+ * holds for the command behind `>` looks the same, and is not waited for much longer.
+ */
+static int await_last_close(struct call *call, const struct box_kind *kind, const char *leaf)
+{
+	static const struct timespec moment = {.tv_nsec = 2000000};
+	struct spool *spool = spool_find_closed_empty(call->fs, kind, leaf);
+
+	for (int moments = 100; spool && call->may_block && moments > 0; moments--) {
+		spool_close(call->fs, spool);
+		nanosleep(&moment, NULL);
+		spool = spool_find_closed_empty(call->fs, kind, leaf);
+	}
+	if (!spool)
+		return 0;
+	spool_close(call->fs, spool);
+	return call->may_block ? 0 : -EAGAIN;
+}
+
 int commit_await(struct call *call, const struct box_kind *kind, const char *leaf)
 {
-	struct spool *spool = call->has_turn ? NULL : spool_find_settling(call->fs, kind, leaf);
-	int r = 0;
+	struct spool *spool;
+	int r = call->has_turn ? 0 : await_last_close(call, kind, leaf);
 
+	if (r != 0 || call->has_turn)
+		return r;
+	spool = spool_find_settling(call->fs, kind, leaf);
 	if (spool) {
 		r = spool_turn_begin(call, spool);
 		spool_close(call->fs, spool);

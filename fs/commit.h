@@ -19,8 +19,8 @@ int commit_empty(struct call *call, struct spool *spool);
 
 /*
  * Waits for a file of that kind and name that was closed empty just now, and whose commit is under
- * way, so that what it made is there. Returns 0 (look again if `call->has_turn`, else there is
- * none), or as spool_turn_begin.
+ * way, so that what it made is there. Returns 0 (look again), -EAGAIN (only in a worker), or as
+ * spool_turn_begin.
  */
 int commit_await(struct call *call, const struct box_kind *kind, const char *leaf);
 

@@ -267,19 +267,42 @@ static bool is_open_as(const struct spool *spool, const struct box_kind *kind, c
 	return strcmp(spool->name, name) == 0;
 }
 
-struct spool *spool_find_settling(struct fs *fs, const struct box_kind *kind, const char *leaf)
+static bool is_settling(const struct spool *spool)
+{
+	return atomic_load(&spool->is_settling);
+}
+
+static bool is_closed_empty(const struct spool *spool)
+{
+	return atomic_load(&spool->is_closed_empty) && atomic_load(&spool->size) == 0 &&
+	       !atomic_load(&spool->has_verdict) && !atomic_load(&spool->is_dropped) &&
+	       !is_settling(spool);
+}
+
+static struct spool *find_leaf(struct fs *fs, const struct box_kind *kind, const char *leaf,
+			       bool (*is_meant)(const struct spool *spool))
 {
 	struct spool *spool;
 
 	pthread_mutex_lock(&fs->boxes->lock);
 	spool = fs->boxes->spools;
-	while (spool && (!atomic_load(&spool->is_settling) || spool->kind != kind ||
+	while (spool && (spool->kind != kind || !is_meant(spool) ||
 			 strcmp(box_leaf(spool->name), leaf) != 0))
 		spool = spool->next;
 	if (spool)
 		spool->references++;
 	pthread_mutex_unlock(&fs->boxes->lock);
 	return spool;
+}
+
+struct spool *spool_find_settling(struct fs *fs, const struct box_kind *kind, const char *leaf)
+{
+	return find_leaf(fs, kind, leaf, is_settling);
+}
+
+struct spool *spool_find_closed_empty(struct fs *fs, const struct box_kind *kind, const char *leaf)
+{
+	return find_leaf(fs, kind, leaf, is_closed_empty);
 }
 
 struct spool *spool_find_open(struct fs *fs, const struct box_kind *kind, const char *name,

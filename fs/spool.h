@@ -84,7 +84,11 @@ struct spool *spool_find_kept(struct fs *fs, const struct box_kind *kind, const 
 struct spool *spool_find_open(struct fs *fs, const struct box_kind *kind, const char *name,
 			      const struct caller *caller);
 
-/* One whose text ends in "/LEAF" and that is just being committed empty; or NULL. */
+/*
+ * One whose text ends in "/LEAF" and that a writer closed with nothing in it, when the kernel has not
+ * told yet whether that was the last close; and one that is just being committed empty. Or NULL.
+ */
+struct spool *spool_find_closed_empty(struct fs *fs, const struct box_kind *kind, const char *leaf);
 struct spool *spool_find_settling(struct fs *fs, const struct box_kind *kind, const char *leaf);
 
 /* Gives a kept spool another name; a kept spool of that name gives way. */

@@ -19,10 +19,7 @@ static uint64_t limit(const struct fs *fs)
 	return STEP_BYTES_MAX;
 }
 
-/*
- * Asking may end the attempt, which takes a commit. The answer says whose name it is: an attempt's
- * process may be here before the event of its start is published.
- */
+/* Asking may end the attempt, which takes a commit. */
 static int check(struct call *call, const struct box_kind *kind, const char *text)
 {
 	struct reason reason = {0};
