@@ -44,6 +44,7 @@ struct process {
 	_Atomic bool has_ended;	   /* the pidfd is readable */
 	_Atomic bool should_park;  /* it was idle for park_after */
 	_Atomic bool is_too_large; /* its output is over the limit */
+	bool is_polled;		   /* its pidfd is looked at by the ticks */
 	bool is_killed;		   /* (lock) */
 	bool is_collected;	   /* (lock) `end` is known */
 	struct attempt_end end;
@@ -180,8 +181,8 @@ void supervisor_schedule(struct engine *engine, struct run *run, int64_t due_ns)
 bool supervisor_take_slot(struct engine *engine, struct run *run);
 void supervisor_give_slot(struct engine *engine);
 
-/* From its start until it is collected a process is watched. Returns -errno. */
-int supervisor_watch(struct engine *engine, struct process *process);
+/* From its start until it is collected a process is watched. */
+void supervisor_watch(struct engine *engine, struct process *process);
 void supervisor_unwatch(struct engine *engine, struct process *process);
 
 bool supervisor_is_stopping(struct engine *engine);
