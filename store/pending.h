@@ -75,6 +75,9 @@ int chunk_delete(MDB_txn *txn, const struct env *contents, uint64_t number, uint
 int chunk_get(MDB_txn *txn, const struct env *contents, uint64_t number, uint32_t index,
 	      struct chunk *ret_chunk);
 
+/* For walks that copied the value already. What does not decode is CHUNK_UNREADABLE. */
+void chunk_decode(const struct env_row *row, struct chunk *ret_chunk);
+
 /* The chunk of `number` with the smallest index. Returns -ENOENT when there is none left. */
 int chunk_first(MDB_txn *txn, const struct env *contents, uint64_t number,
 		struct chunk *ret_chunk);
