@@ -41,9 +41,7 @@ static int describe_child(struct call *call, const struct node *child,
 	if (r != -ENOENT || child->kind != NODE_NAMED || child->place != PLACE_RUN)
 		return r;
 	r = commit_await(call, &box_start, child->name);
-	if (r != 0)
-		return r;
-	return call->has_turn ? entry_describe(call, child, ret_entry) : -ENOENT;
+	return r == 0 ? entry_describe(call, child, ret_entry) : r;
 }
 
 int lookup_run(struct call *call)

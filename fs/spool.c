@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine/clock.h"
+#include "fs/task.h"
 
 #define KEPT_MAX 1024 /* of each quota */
 #define SPOOLS_MAX 4096
@@ -212,6 +213,8 @@ int spool_open(struct call *call, const struct box_kind *kind, const char *text,
 	spool->caller = call->caller;
 	spool->caller.is_permitted = true;
 	spool->attempt = call->attempt;
+	if (kind->takes_any_bytes && !is_kept)
+		spool->process = task_process(call->caller.pid);
 	atomic_store(&spool->mode, call->mode & 0777);
 	atomic_store(&spool->changed_ns, clock_wall_ns());
 	pthread_mutex_lock(&boxes->lock);
@@ -267,13 +270,14 @@ static bool is_open_as(const struct spool *spool, const struct box_kind *kind, c
 	return strcmp(spool->name, name) == 0;
 }
 
-struct spool *spool_find_settling(struct fs *fs, const struct box_kind *kind, const char *leaf)
+struct spool *spool_find_closing(struct fs *fs, const struct box_kind *kind, const char *leaf)
 {
 	struct spool *spool;
 
 	pthread_mutex_lock(&fs->boxes->lock);
 	spool = fs->boxes->spools;
-	while (spool && (!atomic_load(&spool->is_settling) || spool->kind != kind ||
+	while (spool && (spool->kind != kind || spool->is_dot || atomic_load(&spool->size) > 0 ||
+			 !atomic_load(&spool->is_closed_empty) || !has_name(spool) ||
 			 strcmp(box_leaf(spool->name), leaf) != 0))
 		spool = spool->next;
 	if (spool)
