@@ -321,6 +321,12 @@ char *event_line(const struct event *event, size_t *ret_length)
 	return audit_newline(text, ret_length);
 }
 
+/* U+0080 to U+009F, too: a terminal takes U+009B for the beginning of a sequence. */
+static bool is_control(const unsigned char *at)
+{
+	return *at < 0x20 || *at == 0x7f || (at[0] == 0xc2 && at[1] < 0xa0);
+}
+
 /* How many bytes the UTF-8 sequence at `at` has, 0 when it is none (RFC 3629). */
 static size_t utf8_length(const unsigned char *at)
 {
@@ -351,7 +357,7 @@ bool event_name_is_valid(const char *name)
 	while (*at) {
 		size_t part = utf8_length(at);
 
-		if (part == 0 || *at < 0x20 || *at == 0x7f || *at == '/')
+		if (part == 0 || is_control(at) || *at == '/')
 			return false;
 		at += part;
 	}

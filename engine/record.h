@@ -21,10 +21,11 @@
 
 /*
  * The attempt asks for step `name`: it makes steps/.NAME. A name that this attempt recorded or
- * asked for already is a violation, unless it gave up before (step_abandon).
+ * asked for already is a violation, unless it gave up before (step_abandon). `ret_attempt` becomes the
+ * attempt's number.
  */
 int step_ask(struct engine *engine, const struct caller *caller, const char *id, const char *name,
-	     struct reason *reason);
+	     uint32_t *ret_attempt, struct reason *reason);
 
 /*
  * The command of a step that was asked for (the xattr user.aionfs.command). Another one than what

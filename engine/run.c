@@ -275,7 +275,44 @@ static int end(struct run_state *state, enum run_status status, const struct eve
 	return status == RUN_COMPLETED || status == RUN_TIMED_OUT ? 0 : set_error(state, event);
 }
 
-/* Which event may come when. */
+/* Which event may come when; of an unfinished run. */
+static bool may_go_on(const struct run_state *state, const struct event *event)
+{
+	bool is_of_attempt = state->has_attempt && event->attempt == state->attempt;
+
+	switch (event->kind) {
+	case EVENT_ATTEMPT_STARTED:
+		return (state->status == RUN_PENDING || state->status == RUN_WAITING) &&
+		       event->attempt == state->attempt + 1;
+	case EVENT_ATTEMPT_ENDED:
+	case EVENT_STEP_RECORDED:
+	case EVENT_TIMER_SET:
+		return is_of_attempt;
+	case EVENT_TIMER_FIRED:
+	case EVENT_SIGNAL_DELIVERED:
+		return true;
+	/* Whatever ends an attempt, or keeps it from going on, comes after its end. */
+	case EVENT_RUN_PAUSED:
+		return !state->has_attempt && !state->is_paused;
+	case EVENT_RUN_STRANDED:
+		return !state->has_attempt && !state->is_stranded;
+	case EVENT_RUN_RESUMED:
+		return state->is_paused;
+	case EVENT_RUN_RECOVERED:
+		return state->is_stranded;
+	case EVENT_WORKFLOW_COMPLETED:
+	case EVENT_WORKFLOW_FAILED:
+	case EVENT_WORKFLOW_CANCELLED:
+	case EVENT_WORKFLOW_TIMED_OUT:
+		return !state->has_attempt;
+	case EVENT_WORKFLOW_STARTED:
+	case EVENT_RUN_REOPENED:
+	case EVENT_KINDS:
+		break;
+	}
+	return false;
+}
+
 static bool may_follow(const struct run_state *state, const struct event *event)
 {
 	if (event->sequence != state->sequence + 1)
@@ -284,15 +321,9 @@ static bool may_follow(const struct run_state *state, const struct event *event)
 		return state->sequence == 0 && strlen(event->name) <= TYPE_MAX;
 	if (state->sequence == 0)
 		return false;
-	if (event->kind == EVENT_RUN_REOPENED)
-		return run_is_final(state->status) && state->status != RUN_COMPLETED;
 	if (run_is_final(state->status))
-		return false;
-	if (event->kind == EVENT_ATTEMPT_STARTED)
-		return !state->has_attempt && event->attempt == state->attempt + 1;
-	if (event->kind == EVENT_ATTEMPT_ENDED)
-		return state->has_attempt && event->attempt == state->attempt;
-	return true;
+		return event->kind == EVENT_RUN_REOPENED && state->status != RUN_COMPLETED;
+	return may_go_on(state, event);
 }
 
 static int apply(struct run_state *state, const struct event *event)

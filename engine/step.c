@@ -117,7 +117,7 @@ static int ask(struct engine *engine, struct run *run, const char *name, struct 
 }
 
 int step_ask(struct engine *engine, const struct caller *caller, const char *id, const char *name,
-	     struct reason *reason)
+	     uint32_t *ret_attempt, struct reason *reason)
 {
 	struct reason own = {0};
 	struct run *run;
@@ -127,6 +127,7 @@ int step_ask(struct engine *engine, const struct caller *caller, const char *id,
 		error = record_lock(engine, caller, id, &run, reason);
 	if (error)
 		return error;
+	*ret_attempt = run->state.attempt;
 	error = ask(engine, run, name, reason ? reason : &own);
 	record_unlock(run);
 	return error;

@@ -32,7 +32,7 @@ bool client_check_name(const struct client *client, const char *name)
 {
 	if (name[0] && name[0] != '.' && !strchr(name, '/'))
 		return true;
-	say("%s: \"%s\" can't be a name: 1 to 255 bytes of UTF-8, no slash, no leading dot",
+	say("%s: \"%s\" can't be a name: at most 255 bytes of UTF-8, no slash, no leading dot",
 	    client->command, name);
 	return false;
 }

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ struct nap {
 	struct client client;
 	const char *name, *duration;
 	char *timer, *wait; /* timers/NAME, wait/timers/NAME */
+	bool is_named;	    /* the name was accepted */
 };
 
 /* The timer is set to something else: both texts are told. */
@@ -47,9 +49,14 @@ static int fail(const struct nap *nap, int error)
 		    nap->client.run, nap->name);
 		break;
 	case EINVAL:
-		say("sleep: either \"%s\" can't be a name, or \"%s\" is no time: 90s, 15m, 36h, "
-		    "30d or @UNIX_SECONDS",
-		    nap->name, nap->duration);
+	case ENAMETOOLONG:
+		if (nap->is_named)
+			say("sleep: \"%s\" is no time: 90s, 15m, 36h, 30d or @UNIX_SECONDS",
+			    nap->duration);
+		else
+			say("sleep: \"%s\" can't be a name: 1 to 255 bytes of UTF-8, no control "
+			    "characters, no leading dot",
+			    nap->name);
 		break;
 	case ECANCELED:
 		say("sleep: the run ended before timer \"%s\" fired", nap->name);
@@ -62,7 +69,7 @@ static int fail(const struct nap *nap, int error)
 }
 
 /* One write is one command: its error comes from the write itself. Returns -errno. */
-static int arm(const struct nap *nap)
+static int arm(struct nap *nap)
 {
 	size_t length = strlen(nap->duration);
 	int fd = open(nap->timer, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), error = 0;
@@ -70,6 +77,7 @@ static int arm(const struct nap *nap)
 
 	if (fd < 0)
 		return -errno;
+	nap->is_named = true;
 	do
 		put = write(fd, nap->duration, length);
 	while (put < 0 && errno == EINTR);

@@ -114,7 +114,7 @@ static int fail(const struct step *step, int error)
 		return EXIT_FAILED;
 	case EINVAL:
 	case ENAMETOOLONG:
-		say("step: \"%s\" can't be a name: 1 to 255 bytes of UTF-8, no control characters, "
+		say("step: \"%s\" can't be a name: 1 to 254 bytes of UTF-8, no control characters, "
 		    "no leading dot",
 		    name);
 		return EXIT_FAILED;

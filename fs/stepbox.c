@@ -24,8 +24,6 @@ static int check(struct call *call, const struct box_kind *kind, const char *tex
 {
 	struct reason reason = {0};
 	struct rundir_name name;
-	struct run_view view;
-	int r;
 
 	if (!box_is_dot(text))
 		return -EPERM;
@@ -33,12 +31,9 @@ static int check(struct call *call, const struct box_kind *kind, const char *tex
 		call->group = kind->group;
 		return -EAGAIN;
 	}
-	/* Before asking: a name that belongs to an attempt that has just ended is stale at once. */
-	r = runs_view(call->fs->engine, rundir_split(text, &name), &view);
-	if (r < 0)
-		return r;
-	call->attempt = view.attempt;
-	return step_ask(call->fs->engine, &call->caller, name.id, name.name + 1, &reason);
+	rundir_split(text, &name);
+	return step_ask(call->fs->engine, &call->caller, name.id, name.name + 1, &call->attempt,
+			&reason);
 }
 
 static int check_rename(struct call *call, const struct box_kind *kind, const char *text,

@@ -75,7 +75,7 @@ class KilledSaga(MountCase):
                 self.assertEqual(kinds.count("WorkflowCompleted"), 1)
                 self.assertEqual(kinds[-1], "WorkflowCompleted")
                 self.assertEqual(kinds.count("StepRecorded"), len(STEPS))
-                self.assertEqual(kinds.count("AttemptStarted"), 2)
+                self.assertEqual(kinds.count("AttemptStarted"), 2, workflows.explain(self.m, run_id))
                 ledger = (self.notes / str(number) / "ledger").read_text().split()
                 expected = [step for step in STEPS
                             for _ in range(2 if point == f"done {step}" else 1)]
