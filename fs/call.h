@@ -29,6 +29,7 @@ struct fs {
 	struct links *links;
 	struct failures *failures; /* of starts */
 	pthread_mutex_t held_lock; /* held.c */
+	atomic_uint awaiting;	   /* commit.c */
 	pthread_mutex_t calls_lock;
 	struct call *calls; /* those on the heap */
 	atomic_bool is_draining;

@@ -5,12 +5,20 @@
  *     plain name, closed or synced     prepare and commit; the verdict is the answer
  *     dot name, closed                 prepare, remember what came of it, answer 0
  *     dot name renamed to a plain one  prepare what is new, commit; the verdict is the answer
- *     plain name, empty at the last    where empty files count: commit, although nobody hears it
- *     close
+ *     plain name, closed for good      commit what is not judged, although nobody hears it
  *
  * Invariant: whoever closes, syncs or renames last hears the verdict on the bytes as they are then.
  * A close without a new byte gets the last verdict again, since the one that heard it first may
  * have been a child that closed its copy of the descriptor.
+ *
+ * Half of an archive is found out, and does no harm. Half of an input is an input like any other,
+ * so where the bytes may be any, not every close counts:
+ *
+ *     by the process that opened the file    commits
+ *     by another one, while that runs        does not: a child that is started while the file is
+ * open closes its copy, at any time by a task that a signal ends           does not; if it is the
+ * opener's, nothing does any more by the kernel, after the last one      commits what the others
+ * left, also when that is empty
  */
 #include "fs/commit.h"
 
@@ -22,6 +30,10 @@
 #include "fs/dropbox.h"
 #include "fs/handle.h"
 #include "fs/task.h"
+
+#define AWAITING_MAX 4
+#define AWAIT_TRIES 250
+#define AWAIT_NS (2l * 1000 * 1000)
 
 /* The first time: in whose threads the call judges, and whether a signal may end that. */
 static void begin(struct call *call, const struct box_kind *kind)
@@ -112,21 +124,28 @@ static int answer(struct call *call, int error)
 	return 0;
 }
 
-/*
- * Half of an archive is found out; half of anything else is not, so what a task closes because a
- * signal ends it does not count.
- */
-static bool is_cut_off(struct call *call, struct spool *spool)
+/* Whether a close counts. */
+static bool is_final(const struct call *call, struct spool *spool)
 {
-	bool is_cut_off = spool->kind->takes_any_bytes && task_is_dying(call->caller.pid);
+	pid_t closer;
+	bool is_own, is_dying;
 
-	atomic_store(&spool->is_dropped, is_cut_off);
-	return is_cut_off;
+	if (!spool->kind->takes_any_bytes)
+		return true;
+	closer = task_process(call->caller.pid);
+	is_own = !closer || !spool->process || closer == spool->process;
+	is_dying = task_is_dying(call->caller.pid);
+	if (is_own && is_dying)
+		atomic_store(&spool->is_orphaned, true);
+	atomic_store(&spool->is_cut_off, is_dying);
+	if (is_dying || atomic_load(&spool->is_orphaned))
+		return false;
+	return is_own || !task_is_running(spool->process);
 }
 
 static int close_plain(struct call *call, struct spool *spool)
 {
-	if (atomic_load(&spool->is_committed) || is_cut_off(call, spool))
+	if (atomic_load(&spool->is_committed))
 		return answer(call, 0);
 	if (atomic_load(&spool->size) == 0 && !spool->write_error) {
 		atomic_store(&spool->is_closed_empty, true);
@@ -165,6 +184,8 @@ int commit_flush(struct call *call)
 		return r;
 	if (handle->spool->is_dot)
 		return close_kept(call, handle->spool);
+	if (!is_final(call, handle->spool))
+		return answer(call, 0);
 	return close_plain(call, handle->spool);
 }
 
@@ -184,31 +205,43 @@ int commit_fsync(struct call *call)
 	return close_plain(call, handle->spool);
 }
 
-int commit_empty(struct call *call, struct spool *spool)
+int commit_now(struct call *call, struct spool *spool)
 {
 	return judge(call, spool, spool->name, &spool->caller);
 }
 
-/* Whether the end of an open file is the end of an empty one that was meant. */
-static bool is_left_empty(const struct handle *handle)
+/* Whether what is closed for good was never judged as it is, and was meant to be. */
+static bool is_left_over(const struct spool *spool)
 {
-	const struct spool *spool = handle->spool;
-
-	return handle->kind == HANDLE_SPOOL && handle->is_writer && handle->is_fresh &&
-	       !spool->is_dot && atomic_load(&spool->size) == 0;
+	if (spool->write_error || atomic_load(&spool->is_committed) ||
+	    atomic_load(&spool->is_cut_off) || atomic_load(&spool->is_orphaned))
+		return false;
+	if (atomic_load(&spool->size) == 0)
+		return !atomic_load(&spool->has_verdict);
+	return spool->judged_changes != spool->changes;
 }
 
 /* With the turn, and without the handle. */
-static int settle_empty(struct call *call)
+static int settle(struct call *call)
 {
 	struct spool *spool = call->spool;
 
 	if (!call->may_block)
 		return -EAGAIN;
-	if (!spool->write_error && !atomic_load(&spool->is_dropped) &&
-	    !atomic_load(&spool->has_verdict))
-		commit_empty(call, spool);
+	if (is_left_over(spool))
+		commit_now(call, spool);
 	atomic_store(&spool->is_settling, false);
+	return answer(call, 0);
+}
+
+static bool is_left_empty(const struct handle *handle)
+{
+	return handle->is_fresh && atomic_load(&handle->spool->size) == 0;
+}
+
+static int release(struct call *call, struct handle *handle)
+{
+	handle_put(call->fs, handle);
 	return answer(call, 0);
 }
 
@@ -218,58 +251,55 @@ int commit_release(struct call *call)
 	struct spool *spool = handle->spool;
 	int r;
 
-	if (!is_left_empty(handle) || spool->kind->note_empty) {
+	if (handle->kind != HANDLE_SPOOL || !handle->is_writer || spool->is_dot)
+		return release(call, handle);
+	if (!spool->kind->takes_any_bytes) {
 		if (is_left_empty(handle))
 			spool->kind->note_empty(call->fs, spool);
-		handle_put(call->fs, handle);
-		return answer(call, 0);
+		return release(call, handle);
 	}
 	begin(call, spool->kind);
 	r = spool_turn_begin(call, spool);
-	if (r < 0)
-		handle_put(call->fs, handle);
-	if (r != 0)
+	if (r == CALL_HELD)
 		return r;
+	if (r < 0 || !is_left_over(spool) || (atomic_load(&spool->size) == 0 && !handle->is_fresh))
+		return release(call, handle);
 	/* The turn has a reference of its own, and the handle must go, whoever runs the rest. */
 	atomic_store(&spool->is_settling, true);
 	handle_put(call->fs, handle);
-	call->run = settle_empty;
-	return settle_empty(call);
+	call->run = settle;
+	return settle(call);
 }
 
-/*
- * The kernel tells the last close of a file by a RELEASE of its own, which may be overtaken by the
- * question of whoever has just closed it. It comes within moments, if it comes: an open that a shell
- * holds for the command behind `>` looks the same, and is not waited for much longer.
- */
-static int await_last_close(struct call *call, const struct box_kind *kind, const char *leaf)
+/* The release is on its way, or a duplicate of the descriptor was closed and it is not. */
+static void await_release(struct fs *fs, const struct spool *spool)
 {
-	static const struct timespec moment = {.tv_nsec = 2000000};
-	struct spool *spool = spool_find_closed_empty(call->fs, kind, leaf);
+	static const struct timespec pause = {0, AWAIT_NS};
 
-	for (int moments = 100; spool && call->may_block && moments > 0; moments--) {
-		spool_close(call->fs, spool);
-		nanosleep(&moment, NULL);
-		spool = spool_find_closed_empty(call->fs, kind, leaf);
-	}
-	if (!spool)
-		return 0;
-	spool_close(call->fs, spool);
-	return call->may_block ? 0 : -EAGAIN;
+	if (atomic_fetch_add(&fs->awaiting, 1) < AWAITING_MAX)
+		for (int i = 0; i < AWAIT_TRIES && !atomic_load(&spool->is_settling) &&
+				!atomic_load(&spool->has_verdict) && !atomic_load(&spool->size);
+		     i++)
+			nanosleep(&pause, NULL);
+	atomic_fetch_sub(&fs->awaiting, 1);
 }
 
 int commit_await(struct call *call, const struct box_kind *kind, const char *leaf)
 {
-	struct spool *spool;
-	int r = call->has_turn ? 0 : await_last_close(call, kind, leaf);
+	struct spool *spool = call->has_turn ? NULL : spool_find_closing(call->fs, kind, leaf);
+	int r = 0;
 
-	if (r != 0 || call->has_turn)
-		return r;
-	spool = spool_find_settling(call->fs, kind, leaf);
-	if (spool) {
-		r = spool_turn_begin(call, spool);
-		spool_close(call->fs, spool);
+	if (!spool)
+		return -ENOENT;
+	if (!call->may_block) {
+		call->group = kind->group;
+		r = -EAGAIN;
+	} else {
+		await_release(call->fs, spool);
+		if (atomic_load(&spool->is_settling))
+			r = spool_turn_begin(call, spool);
 	}
+	spool_close(call->fs, spool);
 	return r;
 }
 

@@ -14,13 +14,14 @@ int commit_fsync(struct call *call);
 int commit_release(struct call *call);
 int commit_rename(struct call *call);
 
-/* Commits a new file that has no bytes, and needs none, for its maker. In a worker. */
-int commit_empty(struct call *call, struct spool *spool);
+/* Commits a new plain file as it is, for its maker. In a worker. Returns the verdict. */
+int commit_now(struct call *call, struct spool *spool);
 
 /*
- * Waits for a file of that kind and name that was closed empty just now, and whose commit is under
- * way, so that what it made is there. Returns 0 (look again), -EAGAIN (only in a worker), or as
- * spool_turn_begin.
+ * Where an empty file counts, it is committed after the last close has returned, which the kernel
+ * tells late. For who looks in vain for what such a file made, named `leaf`: waits a little for
+ * that. Returns 0 (look again), -ENOENT (there is no such file), or as spool_turn_begin: then the
+ * call runs again, and this function says -ENOENT.
  */
 int commit_await(struct call *call, const struct box_kind *kind, const char *leaf);
 

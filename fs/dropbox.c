@@ -138,8 +138,11 @@ static int settle_empty(struct call *call, const struct box_kind *kind, const ch
 {
 	struct spool *spool;
 
-	if (kind->takes_any_bytes)
-		return commit_await(call, kind, box_leaf(text));
+	if (kind->takes_any_bytes) {
+		int r = commit_await(call, kind, box_leaf(text));
+
+		return r == -ENOENT ? 0 : r;
+	}
 	spool = spool_find_open(call->fs, kind, text, NULL);
 	if (!spool)
 		return 0;
@@ -287,7 +290,7 @@ int dropbox_mknod(struct call *call)
 	if (r < 0)
 		return r;
 	if (!box_is_dot(file.text) && file.kind->takes_any_bytes)
-		r = commit_empty(call, spool);
+		r = commit_now(call, spool);
 	else if (!box_is_dot(file.text))
 		file.kind->note_empty(call->fs, spool);
 	if (r == 0)

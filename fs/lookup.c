@@ -41,7 +41,7 @@ static int describe_child(struct call *call, const struct node *child,
 	if (r != -ENOENT || child->kind != NODE_NAMED || child->place != PLACE_RUN)
 		return r;
 	r = commit_await(call, &box_start, child->name);
-	return r != 0 ? r : entry_describe(call, child, ret_entry);
+	return r == 0 ? entry_describe(call, child, ret_entry) : r;
 }
 
 int lookup_run(struct call *call)

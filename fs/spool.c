@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine/clock.h"
+#include "fs/task.h"
 
 #define KEPT_MAX 1024 /* of each quota */
 #define SPOOLS_MAX 4096
@@ -212,6 +213,8 @@ int spool_open(struct call *call, const struct box_kind *kind, const char *text,
 	spool->caller = call->caller;
 	spool->caller.is_permitted = true;
 	spool->attempt = call->attempt;
+	if (kind->takes_any_bytes && !is_kept)
+		spool->process = task_process(call->caller.pid);
 	atomic_store(&spool->mode, call->mode & 0777);
 	atomic_store(&spool->changed_ns, clock_wall_ns());
 	pthread_mutex_lock(&boxes->lock);
@@ -267,42 +270,20 @@ static bool is_open_as(const struct spool *spool, const struct box_kind *kind, c
 	return strcmp(spool->name, name) == 0;
 }
 
-static bool is_settling(const struct spool *spool)
-{
-	return atomic_load(&spool->is_settling);
-}
-
-static bool is_closed_empty(const struct spool *spool)
-{
-	return atomic_load(&spool->is_closed_empty) && atomic_load(&spool->size) == 0 &&
-	       !atomic_load(&spool->has_verdict) && !atomic_load(&spool->is_dropped) &&
-	       !is_settling(spool);
-}
-
-static struct spool *find_leaf(struct fs *fs, const struct box_kind *kind, const char *leaf,
-			       bool (*is_meant)(const struct spool *spool))
+struct spool *spool_find_closing(struct fs *fs, const struct box_kind *kind, const char *leaf)
 {
 	struct spool *spool;
 
 	pthread_mutex_lock(&fs->boxes->lock);
 	spool = fs->boxes->spools;
-	while (spool && (spool->kind != kind || !is_meant(spool) ||
+	while (spool && (spool->kind != kind || spool->is_dot || atomic_load(&spool->size) > 0 ||
+			 !atomic_load(&spool->is_closed_empty) || !has_name(spool) ||
 			 strcmp(box_leaf(spool->name), leaf) != 0))
 		spool = spool->next;
 	if (spool)
 		spool->references++;
 	pthread_mutex_unlock(&fs->boxes->lock);
 	return spool;
-}
-
-struct spool *spool_find_settling(struct fs *fs, const struct box_kind *kind, const char *leaf)
-{
-	return find_leaf(fs, kind, leaf, is_settling);
-}
-
-struct spool *spool_find_closed_empty(struct fs *fs, const struct box_kind *kind, const char *leaf)
-{
-	return find_leaf(fs, kind, leaf, is_closed_empty);
 }
 
 struct spool *spool_find_open(struct fs *fs, const struct box_kind *kind, const char *name,

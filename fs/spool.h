@@ -33,11 +33,13 @@ struct spool {
 	_Atomic uint64_t size;
 	_Atomic int64_t changed_ns;
 	_Atomic unsigned mode;
+	pid_t process;		     /* that opened it, where its bytes may be any; 0: not known */
 	atomic_bool is_committed;    /* it counts; nothing more may be written */
-	atomic_bool is_dropped;	     /* its writer was dying of a signal when it closed it */
-	atomic_bool is_settling;     /* empty, and closed for good: it is being committed */
 	atomic_bool is_closed_empty; /* a writer closed it with nothing in it */
 	atomic_bool has_verdict;     /* it has had a receipt */
+	atomic_bool is_cut_off;	     /* a signal ended who closed it last */
+	atomic_bool is_orphaned;     /* a signal ended the process that opened it */
+	atomic_bool is_settling;     /* it was closed for good, and is being committed */
 
 	bool is_busy;				   /* (lock) some call has the turn */
 	struct call *first_waiting, *last_waiting; /* (lock) */
@@ -85,11 +87,10 @@ struct spool *spool_find_open(struct fs *fs, const struct box_kind *kind, const 
 			      const struct caller *caller);
 
 /*
- * One whose text ends in "/LEAF" and that a writer closed with nothing in it, when the kernel has not
- * told yet whether that was the last close; and one that is just being committed empty. Or NULL.
+ * An open spool of a plain name that ends in "/LEAF", that was closed with nothing in it, and of
+ * which is not known yet whether that was its last close; or NULL.
  */
-struct spool *spool_find_closed_empty(struct fs *fs, const struct box_kind *kind, const char *leaf);
-struct spool *spool_find_settling(struct fs *fs, const struct box_kind *kind, const char *leaf);
+struct spool *spool_find_closing(struct fs *fs, const struct box_kind *kind, const char *leaf);
 
 /* Gives a kept spool another name; a kept spool of that name gives way. */
 void spool_rename(struct fs *fs, struct spool *spool, const char *name);
