@@ -81,6 +81,9 @@ static int add_asked(struct process *process, const char *name)
 		asked = &process->asked[process->asked_count++];
 		*asked = (struct asked){.name = copy};
 	}
+	/* What it was declared to be before it was given up says nothing of it now. */
+	free(asked->command);
+	asked->command = NULL;
 	asked->is_open = true;
 	process->open_steps++;
 	return 0;
