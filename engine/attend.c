@@ -260,7 +260,8 @@ static int complete(struct engine *engine, struct run *run, struct process *proc
 	events[1].digest = *value_digest(append.value);
 	events[1].bytes = value_size(append.value);
 	error = history_append(engine, run, &append, &reason);
-	value_settle(append.value, error == 0);
+	if (error)
+		value_settle(append.value, false);
 	return error;
 }
 

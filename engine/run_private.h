@@ -126,7 +126,8 @@ void runs_unlock_id(struct engine *engine, const char *id);
 /*
  * Appends events, durably, and publishes what they make of the run: the one way to change one.
  * `at_ns` and `sequence` are set here. `value` (may be NULL) belongs to the event number
- * `value_of`; it is the caller's to settle. `audit` (may be NULL) is a line for the log, with its
+ * `value_of`; it is settled here on success (nothing may come between, store/journal.h), and is the
+ * caller's after a failure. `audit` (may be NULL) is a line for the log, with its
  * newline. Returns -EIO for events that cannot follow (a bug: nothing is appended), -ESTALE,
  * -ENOSPC, -ENOMEM. Context: run->lock is held.
  */

@@ -338,7 +338,8 @@ static int find_item(struct engine *engine, struct run *run, enum item_kind kind
 		return error;
 	view->sequence = item.sequence;
 	view->digest = item.digest;
-	view->bytes = kind == ITEM_TIMER ? strlen(item.text) + 1 : item.bytes;
+	/* A timer reads as a line: its size is that of what is read. */
+	view->bytes = item.bytes + (kind == ITEM_TIMER);
 	view->at_ns = item.is_fired ? item.fired_ns : item.at_ns;
 	view->until_ns = item.until_ns;
 	view->is_fired = item.is_fired;

@@ -81,6 +81,9 @@ static int add_asked(struct process *process, const char *name)
 		asked = &process->asked[process->asked_count++];
 		*asked = (struct asked){.name = copy};
 	}
+	/* What it was declared to be before it was given up says nothing of it now. */
+	free(asked->command);
+	asked->command = NULL;
 	asked->is_open = true;
 	process->open_steps++;
 	return 0;
@@ -127,7 +130,8 @@ int step_ask(struct engine *engine, const struct caller *caller, const char *id,
 		error = record_lock(engine, caller, id, &run, reason);
 	if (error)
 		return error;
-	*ret_attempt = run->state.attempt;
+	if (ret_attempt)
+		*ret_attempt = run->state.attempt;
 	error = ask(engine, run, name, reason ? reason : &own);
 	record_unlock(run);
 	return error;
@@ -278,7 +282,8 @@ int step_record(struct engine *engine, const struct caller *caller, const char *
 	}
 	error = record(engine, run, name, value, reason ? reason : &own);
 	record_unlock(run);
-	value_settle(value, error == 0);
+	if (error)
+		value_settle(value, false);
 	return error;
 }
 

@@ -7,7 +7,7 @@
 #include "engine/record.h"
 #include "engine/run_private.h"
 
-/* 90s, 15m, 36h, 30d, @UNIX_SECONDS. Returns -EINVAL. */
+/* 90s, 15m, 36h, 30d, @UNIX_SECONDS. Never 0, which is no time. Returns -EINVAL. */
 static int parse_timer(const char *text, int64_t now_ns, int64_t *ret_due_ns)
 {
 	bool is_absolute = text[0] == '@';
@@ -32,8 +32,12 @@ static int parse_timer(const char *text, int64_t now_ns, int64_t *ret_due_ns)
 	if (!unit || *at || __builtin_mul_overflow(seconds, unit, &seconds) ||
 	    __builtin_mul_overflow(seconds, 1000000000, ret_due_ns))
 		return -EINVAL;
-	return !is_absolute && __builtin_add_overflow(*ret_due_ns, now_ns, ret_due_ns) ? -EINVAL
-										       : 0;
+	if (!is_absolute && __builtin_add_overflow(*ret_due_ns, now_ns, ret_due_ns))
+		return -EINVAL;
+	/* 0 would mean that nothing is due. */
+	if (*ret_due_ns <= 0)
+		*ret_due_ns = 1;
+	return 0;
 }
 
 static int arm(struct engine *engine, struct run *run, const char *name, const char *text,

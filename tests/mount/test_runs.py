@@ -300,7 +300,7 @@ class Pins(MountCase):
 
         def begin(number):
             source = m.dir / f"i{number}"
-            source.write_text("")
+            source.write_text("not empty: its verdict is told to nobody\n")
             return m.cp(source, f"start/demo/r{number}").returncode
         try:
             with concurrent.futures.ThreadPoolExecutor(40) as pool:
