@@ -260,7 +260,8 @@ static int complete(struct engine *engine, struct run *run, struct process *proc
 	events[1].digest = *value_digest(append.value);
 	events[1].bytes = value_size(append.value);
 	error = history_append(engine, run, &append, &reason);
-	value_settle(append.value, error == 0);
+	if (error)
+		value_settle(append.value, false);
 	return error;
 }
 
@@ -277,10 +278,11 @@ static int postpone(struct engine *engine, struct run *run, const struct attempt
 
 	set_text(&event, end->text);
 	run->not_before_ns = clock_wall_ns() + LATER_NS;
-	log_note(engine, "attempt_not_started", true,
-		 json_pack("{s:s, s:o, s:s}", "run", run->id, "message", audit_string(end->text),
-			   "remedy",
-			   "the mount is not at its place: mount it there again; tried again in 5 s"));
+	log_note(
+	    engine, "attempt_not_started", true,
+	    json_pack("{s:s, s:o, s:s}", "run", run->id, "message", audit_string(end->text),
+		      "remedy",
+		      "the mount is not at its place: mount it there again; tried again in 5 s"));
 	return append_quietly(engine, run, &event, 1);
 }
 
@@ -472,7 +474,7 @@ static bool can_be_woken(struct engine *engine, struct run *run, const char *wai
 
 	if (history_load_items(engine, run) != 0)
 		return false;
-	for (const char *line = waits; *line; line += strcspn(line, "\n") + 1) {
+	for (const char *line = waits; *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		if (strncmp(line, timers, sizeof(timers) - 1) != 0)
 			continue;
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(line + sizeof(timers) - 1, "\n"),
@@ -534,6 +536,9 @@ static int spawn(struct engine *engine, struct run *run, struct process *process
 	};
 
 	run_log_name(run->number, spec.log_name);
+	/* So that the workflow may open /dev/stdout by name, as scripts do. */
+	if (geteuid() == 0 && fchown(process->output, run->state.uid, run->state.gid) < 0)
+		return -errno;
 	return attempt_start(&spec, &process->attempt, reason);
 }
 
@@ -584,14 +589,9 @@ static int launch(struct engine *engine, struct run *run, struct reason *reason)
 	error = append_started(engine, run, process);
 	if (error)
 		attend_kill(run);
-	/* It must be collected in any case. */
-	if (supervisor_watch(engine, process) != 0) {
-		attend_kill(run);
-		attempt_collect(&process->attempt, &process->end);
-		set_process(engine, run, NULL);
-		process_free(process);
-		return -ENOMEM;
-	}
+	/* In any case it must be collected, when it has ended: never by waiting here, because it
+	 * may sit in a request that needs the lock which this thread holds. */
+	supervisor_watch(engine, process);
 	return error;
 }
 

@@ -253,6 +253,7 @@ int history_append(struct engine *engine, struct run *run, const struct append *
 		run_state_free(&state);
 		return error;
 	}
+	value_settle(append->value, true);
 	publish(engine, run, append, &state);
 	if (append->audit)
 		log_audited(engine);

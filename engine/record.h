@@ -21,8 +21,8 @@
 
 /*
  * The attempt asks for step `name`: it makes steps/.NAME. A name that this attempt recorded or
- * asked for already is a violation, unless it gave up before (step_abandon). `ret_attempt` becomes the
- * attempt's number.
+ * asked for already is a violation, unless it gave up before (step_abandon). `ret_attempt` becomes
+ * the attempt's number.
  */
 int step_ask(struct engine *engine, const struct caller *caller, const char *id, const char *name,
 	     uint32_t *ret_attempt, struct reason *reason);

@@ -27,6 +27,12 @@ void run_log_last_line(int directory, uint64_t run, char *line, size_t room);
 /* Removes both files; absent ones are fine. */
 void run_log_remove(int directory, uint64_t run);
 
+/*
+ * Removes the logs of all runs but those whose numbers are given, sorted: of runs that were removed
+ * when the machine stopped. Returns -EIO.
+ */
+int run_log_sweep(int directory, const uint64_t *runs, size_t count);
+
 /* Removes the log when there is nothing in it. */
 void run_log_tidy(int directory, uint64_t run);
 

@@ -44,6 +44,7 @@ struct process {
 	_Atomic bool has_ended;	   /* the pidfd is readable */
 	_Atomic bool should_park;  /* it was idle for park_after */
 	_Atomic bool is_too_large; /* its output is over the limit */
+	bool is_polled;		   /* its pidfd is looked at by the ticks */
 	bool is_killed;		   /* (lock) */
 	bool is_collected;	   /* (lock) `end` is known */
 	struct attempt_end end;
@@ -125,7 +126,8 @@ void runs_unlock_id(struct engine *engine, const char *id);
 /*
  * Appends events, durably, and publishes what they make of the run: the one way to change one.
  * `at_ns` and `sequence` are set here. `value` (may be NULL) belongs to the event number
- * `value_of`; it is the caller's to settle. `audit` (may be NULL) is a line for the log, with its
+ * `value_of`; it is settled here on success (nothing may come between, store/journal.h), and is the
+ * caller's after a failure. `audit` (may be NULL) is a line for the log, with its
  * newline. Returns -EIO for events that cannot follow (a bug: nothing is appended), -ESTALE,
  * -ENOSPC, -ENOMEM. Context: run->lock is held.
  */
@@ -180,8 +182,8 @@ void supervisor_schedule(struct engine *engine, struct run *run, int64_t due_ns)
 bool supervisor_take_slot(struct engine *engine, struct run *run);
 void supervisor_give_slot(struct engine *engine);
 
-/* From its start until it is collected a process is watched. Returns -errno. */
-int supervisor_watch(struct engine *engine, struct process *process);
+/* From its start until it is collected a process is watched. */
+void supervisor_watch(struct engine *engine, struct process *process);
 void supervisor_unwatch(struct engine *engine, struct process *process);
 
 bool supervisor_is_stopping(struct engine *engine);

@@ -300,7 +300,8 @@ void runs_count(struct engine *engine, uint64_t ret_counts[RUN_STATUSES])
 	struct runs *runs = engine->runs;
 
 	pthread_rwlock_rdlock(&runs->lock);
-	memcpy(ret_counts, runs->by_status, sizeof(runs->by_status));
+	for (int status = 0; status < RUN_STATUSES; status++)
+		ret_counts[status] = runs->by_status[status];
 	pthread_rwlock_unlock(&runs->lock);
 }
 

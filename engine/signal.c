@@ -92,8 +92,9 @@ static int deliver_to(struct engine *engine, struct run *run, const struct calle
 	error = deliver(engine, run, caller, name, value, &is_new, reason);
 	history_drop_items(engine, run);
 	pthread_mutex_unlock(&run->lock);
-	value_settle(value, is_new);
-	if (is_new)
+	if (!is_new)
+		value_settle(value, false);
+	else
 		supervisor_attend(engine, run);
 	return error;
 }

@@ -267,7 +267,8 @@ int start_run(struct engine *engine, const struct caller *caller, const char *ty
 		error = start(engine, caller, type, version, id, input, &is_created, reason);
 		runs_unlock_id(engine, id);
 	}
-	value_settle(input, is_created);
+	if (!is_created)
+		value_settle(input, false);
 	if (error)
 		note_failure(engine, caller, type, id, reason);
 	return error;

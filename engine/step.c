@@ -278,7 +278,8 @@ int step_record(struct engine *engine, const struct caller *caller, const char *
 	}
 	error = record(engine, run, name, value, reason ? reason : &own);
 	record_unlock(run);
-	value_settle(value, error == 0);
+	if (error)
+		value_settle(value, false);
 	return error;
 }
 

@@ -12,6 +12,7 @@
 #include "engine/supervisor.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,11 +250,14 @@ void supervisor_give_slot(struct engine *engine)
 	pthread_mutex_unlock(&supervisor->lock);
 }
 
-int supervisor_watch(struct engine *engine, struct process *process)
+void supervisor_watch(struct engine *engine, struct process *process)
 {
 	struct supervisor *supervisor = engine->runs->supervisor;
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = process};
 
+	/* Without memory in the kernel for one more, the ticks look. */
+	process->is_polled =
+	    epoll_ctl(supervisor->epoll, EPOLL_CTL_ADD, process->attempt.pidfd, &event) != 0;
 	pthread_mutex_lock(&supervisor->lock);
 	process->next = supervisor->processes;
 	process->previous = NULL;
@@ -263,10 +267,6 @@ int supervisor_watch(struct engine *engine, struct process *process)
 	pthread_mutex_unlock(&supervisor->lock);
 	/* The first process begins the ticks. */
 	wake(supervisor);
-	if (epoll_ctl(supervisor->epoll, EPOLL_CTL_ADD, process->attempt.pidfd, &event) == 0)
-		return 0;
-	supervisor_unwatch(engine, process);
-	return -errno;
 }
 
 void supervisor_unwatch(struct engine *engine, struct process *process)
@@ -419,9 +419,21 @@ static bool is_idle(struct supervisor *supervisor, struct process *process)
 	return now_ns - process->idle_since_ns >= park_after_ns(supervisor);
 }
 
+static bool is_over(const struct process *process)
+{
+	struct pollfd end = {.fd = process->attempt.pidfd, .events = POLLIN};
+
+	return poll(&end, 1, 0) == 1;
+}
+
 static void look_at(struct supervisor *supervisor, struct process *process)
 {
 	struct stat output;
+
+	if (process->is_polled && !atomic_load(&process->has_ended) && is_over(process)) {
+		atomic_store(&process->has_ended, true);
+		mark(supervisor, process->run);
+	}
 
 	if (fstat(process->output, &output) == 0 && output.st_size > (off_t)STEP_BYTES_MAX &&
 	    !atomic_exchange(&process->is_too_large, true))
