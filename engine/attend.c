@@ -276,20 +276,39 @@ static int conclude(struct engine *engine, struct run *run, struct process *proc
 			    end->outcome == ATTEMPT_EXITED && end->code == EXIT_FOR_GOOD);
 }
 
+/* Others look at run->process under runs->lock, so what they see changes under it. */
+static void reap(struct engine *engine, struct process *process)
+{
+	struct attempt attempt = process->attempt;
+
+	if (process->is_collected)
+		return;
+	attempt_collect(&attempt, &process->end);
+	pthread_rwlock_wrlock(&engine->runs->lock);
+	process->attempt = attempt;
+	pthread_rwlock_unlock(&engine->runs->lock);
+	process->is_collected = true;
+}
+
 static int collect(struct engine *engine, struct run *run)
 {
 	struct process *process = run->process;
+	struct event stopped = ended(run, ATTEMPT_STOPPED);
+	bool is_stopping = supervisor_is_stopping(engine);
 	int error = 0;
 
 	if (!process || !atomic_load(&process->has_ended))
 		return 0;
-	if (!process->is_collected) {
-		attempt_collect(&process->attempt, &process->end);
-		process->is_collected = true;
+	reap(engine, process);
+	if (run->state.has_attempt && run->state.attempt == process->number) {
+		/* We ended it, but could not say so then. */
+		if (process->is_killed && is_stopping)
+			error = append_quietly(engine, run, &stopped, 1);
+		else
+			error = conclude(engine, run, process);
 	}
-	if (run->state.has_attempt && run->state.attempt == process->number)
-		error = conclude(engine, run, process);
-	if (!error) {
+	/* The mount does not wait for room in the store: the next one takes it for a crash. */
+	if (!error || is_stopping) {
 		supervisor_unwatch(engine, process);
 		discard_process(engine, run);
 	}
