@@ -69,6 +69,12 @@ int attempt_start(const struct attempt_spec *spec, struct attempt *ret_attempt,
 void attempt_kill(struct attempt *attempt);
 
 /*
+ * Ends everything in the holder's place, and the holder: for one that was told to end (attempt_kill)
+ * and does not, because its own workflow stopped it, which it can where there is no namespace.
+ */
+void attempt_force(struct attempt *attempt);
+
+/*
  * Collects an attempt whose pidfd is readable (or waits for it): how it ended; closes everything.
  */
 void attempt_collect(struct attempt *attempt, struct attempt_end *ret_end);

@@ -5,6 +5,7 @@
  * harm, and a look that failed is simply made again:
  *
  *     its process has ended             -> collect it; what came of it goes into the history
+ *     it was told to end, and does not  -> it is ended without the holder's help
  *     it is final                       -> nothing more, but its removal by age
  *     the history has an attempt open
  *       that no process belongs to      -> end survivors of a former daemon; the attempt crashed
@@ -120,7 +121,20 @@ void attend_kill(struct run *run)
 	if (!run->process || run->process->is_killed)
 		return;
 	run->process->is_killed = true;
+	run->process->killed_ns = clock_wall_ns();
 	attempt_kill(&run->process->attempt);
+}
+
+/* One that was told to end, and does not. */
+static void insist(struct run *run, int64_t now_ns)
+{
+	struct process *process = run->process;
+
+	if (!process || !process->is_killed || atomic_load(&process->has_ended) ||
+	    now_ns < process->killed_ns + LATER_NS)
+		return;
+	attempt_force(&process->attempt);
+	process->killed_ns = now_ns;
 }
 
 static void process_free(struct process *process)
@@ -645,6 +659,8 @@ static void reschedule(struct engine *engine, struct run *run, int64_t now_ns)
 	const struct run_state *state = &run->state;
 	int64_t due_ns = run->not_before_ns;
 
+	if (run->process && run->process->is_killed)
+		due_ns = earlier(due_ns, ahead(run->process->killed_ns + LATER_NS, now_ns));
 	if (!run_is_final(state->status)) {
 		due_ns = earlier(due_ns, ahead(run->timer_due_ns, now_ns));
 		due_ns = earlier(due_ns, ahead(state->deadline_ns, now_ns));
@@ -667,6 +683,7 @@ static int look(struct engine *engine, struct run *run, int64_t now_ns)
 {
 	int error = collect(engine, run);
 
+	insist(run, now_ns);
 	if (error || run_is_final(run->state.status))
 		return error;
 	error = close_crashed(engine, run);

@@ -45,6 +45,7 @@ struct process {
 	_Atomic bool should_park;  /* it was idle for park_after */
 	_Atomic bool is_too_large; /* its output is over the limit */
 	bool is_killed;		   /* (lock) */
+	int64_t killed_ns;	   /* (lock) wall: when it was told so the last time */
 	bool is_collected;	   /* (lock) `end` is known */
 	struct attempt_end end;
 	uint64_t cpu_ns;     /* (supervisor) at the last look */
