@@ -479,19 +479,33 @@ static int check_output(struct engine *engine, struct run *run)
 static bool can_be_woken(struct engine *engine, struct run *run, const char *waits)
 {
 	static const char timers[] = "timers/";
+	const size_t prefix = sizeof(timers) - 1;
 	char name[EVENT_NAME_MAX + 1];
 
 	if (history_load_items(engine, run) != 0)
 		return false;
-	for (const char *line = waits; *line; line += strcspn(line, "\n") + 1) {
-		if (strncmp(line, timers, sizeof(timers) - 1) != 0)
-			continue;
-		snprintf(name, sizeof(name), "%.*s",
-			 (int)strcspn(line + sizeof(timers) - 1, "\n"), line + sizeof(timers) - 1);
-		if (!items_find(run->items, ITEM_TIMER, name))
-			return false;
+	while (*waits) {
+		size_t length = strcspn(waits, "\n");
+
+		if (length > prefix && memcmp(waits, timers, prefix) == 0) {
+			snprintf(name, sizeof(name), "%.*s", (int)(length - prefix), waits + prefix);
+			if (!items_find(run->items, ITEM_TIMER, name))
+				return false;
+		}
+		waits += length + (waits[length] == '\n');
 	}
 	return true;
+}
+
+/*
+ * Idle since before it was told something is idle no longer: what it was told would be lost until
+ * something else wakes it.
+ */
+static bool is_idle(struct process *process)
+{
+	uint32_t idle_at = atomic_exchange(&process->idle_at, 0);
+
+	return idle_at && idle_at == atomic_load(&process->wakes) + 1 && !process->open_steps;
 }
 
 static int park(struct engine *engine, struct run *run)
@@ -501,11 +515,10 @@ static int park(struct engine *engine, struct run *run)
 	char *waits;
 	int error = 0;
 
-	if (!process || !run->state.has_attempt ||
-	    !atomic_exchange(&process->should_park, false) || process->open_steps)
+	if (!process || !run->state.has_attempt || !is_idle(process))
 		return 0;
 	waits = wait_own_waits(engine, run, process->number);
-	if (waits && can_be_woken(engine, run, waits)) {
+	if (waits && strlen(waits) <= EVENT_TEXT_MAX && can_be_woken(engine, run, waits)) {
 		set_text(&event, waits);
 		error = append_quietly(engine, run, &event, 1);
 		if (!error)

@@ -42,7 +42,8 @@ struct process {
 	size_t asked_count, asked_room;
 	unsigned open_steps;	   /* (lock) */
 	_Atomic bool has_ended;	   /* the pidfd is readable */
-	_Atomic bool should_park;  /* it was idle for park_after */
+	_Atomic uint32_t wakes;	   /* how often a wait of one of its processes ended */
+	_Atomic uint32_t idle_at;  /* it was idle for park_after, with `wakes` one less; 0: it was not */
 	_Atomic bool is_too_large; /* its output is over the limit */
 	bool is_killed;		   /* (lock) */
 	int64_t killed_ns;	   /* (lock) wall: when it was told so the last time */
@@ -50,6 +51,7 @@ struct process {
 	struct attempt_end end;
 	uint64_t cpu_ns;     /* (supervisor) at the last look */
 	int64_t idle_since_ns; /* (supervisor) monotonic; 0: not idle */
+	uint32_t wakes_seen; /* (supervisor) at the last look */
 	struct run *run;     /* with a reference */
 	struct process *previous, *next; /* (supervisor) those that run */
 };

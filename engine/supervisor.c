@@ -401,6 +401,7 @@ static int64_t park_after_ns(const struct supervisor *supervisor)
 static bool is_idle(struct supervisor *supervisor, struct process *process)
 {
 	int64_t now_ns = clock_monotonic_ns();
+	uint32_t wakes = atomic_load(&process->wakes);
 	uint64_t cpu_ns;
 
 	if (!atomic_load(&process->run->waiter_count)) {
@@ -409,8 +410,9 @@ static bool is_idle(struct supervisor *supervisor, struct process *process)
 	}
 	if (attempt_cpu_ns(&process->attempt, &cpu_ns) != 0)
 		return false;
-	if (cpu_ns != process->cpu_ns || !process->idle_since_ns) {
+	if (cpu_ns != process->cpu_ns || wakes != process->wakes_seen || !process->idle_since_ns) {
 		process->cpu_ns = cpu_ns;
+		process->wakes_seen = wakes;
 		process->idle_since_ns = now_ns;
 	}
 	return now_ns - process->idle_since_ns >= park_after_ns(supervisor);
@@ -426,7 +428,7 @@ static void look_at(struct supervisor *supervisor, struct process *process)
 	/* Whether it can be woken again is the look's to decide. */
 	if (is_idle(supervisor, process)) {
 		process->idle_since_ns = 0;
-		atomic_store(&process->should_park, true);
+		atomic_store(&process->idle_at, process->wakes_seen + 1);
 		mark(supervisor, process->run);
 	}
 }
