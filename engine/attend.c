@@ -60,7 +60,7 @@ void attend_unpin(struct run *run)
 }
 
 /* Under the type's lock no unload is between its check and its end. */
-static void take_pin(struct engine *engine, struct run *run)
+void attend_take_pin(struct engine *engine, struct run *run)
 {
 	struct version *version;
 
@@ -451,7 +451,7 @@ static int check_version(struct engine *engine, struct run *run)
 	bool is_there;
 
 	if (!run->pinned)
-		take_pin(engine, run);
+		attend_take_pin(engine, run);
 	is_there = run->pinned && !atomic_load(&run->pinned->is_damaged);
 	if (!is_there && !run->state.is_stranded)
 		return strand(engine, run);

@@ -195,6 +195,9 @@ void attend_kill(struct run *run);
 /* Gives up the pin, if there is one. Context: run->lock. */
 void attend_unpin(struct run *run);
 
+/* Pins the run's version, if it is loaded. Context: run->lock; the run has no pin. */
+void attend_take_pin(struct engine *engine, struct run *run);
+
 /* Pins `version`, which carries a pin already that the run takes over, with the reference. */
 void attend_pin(struct run *run, struct version *version);
 
