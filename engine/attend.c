@@ -440,6 +440,8 @@ static int strand(struct engine *engine, struct run *run)
 	if (error)
 		return error;
 	attend_kill(run);
+	/* It may have come back before anybody could see a stranded run to tell it to. */
+	supervisor_attend(engine, run);
 	log_note(engine, "run_stranded", true,
 		 json_pack("{s:s, s:s}", "run", run->id, "message", message));
 	return 0;

@@ -573,6 +573,10 @@ SUPERVISE(a_version_that_returns_at_that_moment_is_seen)
 	version = world_deploy(&world, "order", "", script_sleeps);
 	world_start(&world, "order", "1", "in");
 	world_await_attempt(&world, "1", 1);
+	/* No end of a process leads to another look. */
+	cr_assert_eq(world_control(&world, "1", "pause"), 0);
+	while (supervisor_running(world.engine))
+		sleep_ms(3);
 	loaded = catalog_find(world.engine->catalog, "order", &version);
 	atomic_store(&delay_ms, 300);
 	atomic_store(&loaded->is_damaged, true);
@@ -581,7 +585,8 @@ SUPERVISE(a_version_that_returns_at_that_moment_is_seen)
 	atomic_store(&loaded->is_damaged, false);
 	supervisor_version_changed(world.engine, "order", &version, true);
 	version_put(loaded);
-	world_await_attempt(&world, "1", 2);
+	world_await(&world, "1", RUN_STRANDED);
+	world_await(&world, "1", RUN_PAUSED);
 	expect_history(&world, "1", "RunRecovered", 1);
 	atomic_store(&delay_ms, 0);
 	world_close(&world);
