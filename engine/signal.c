@@ -90,8 +90,9 @@ static int deliver_to(struct engine *engine, struct run *run, const struct calle
 	pthread_mutex_lock(&run->lock);
 	error = deliver(engine, run, caller, name, value, &is_new, reason);
 	history_drop_items(engine, run);
-	pthread_mutex_unlock(&run->lock);
+	/* Before the run can be removed: its removal gives back what its values hold. */
 	value_settle(value, is_new);
+	pthread_mutex_unlock(&run->lock);
 	if (is_new)
 		supervisor_attend(engine, run);
 	return error;

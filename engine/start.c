@@ -189,7 +189,7 @@ static int append_start(struct engine *engine, struct run *run, const struct cal
 	return error;
 }
 
-/* Makes the run, which takes the pin over. */
+/* Makes the run, which takes the pin over, and settles the input if it succeeds. */
 static int create(struct engine *engine, const struct caller *caller, struct version *version,
 		  const char *id, struct value *input, struct reason *reason)
 {
@@ -202,6 +202,8 @@ static int create(struct engine *engine, const struct caller *caller, struct ver
 	error = append_start(engine, run, caller, version, input, reason);
 	if (!error) {
 		attend_pin(run, version);
+		/* Before anybody can remove the run: that gives back what its values hold. */
+		value_settle(input, true);
 		runs_insert(engine, run_get(run));
 	}
 	pthread_mutex_unlock(&run->lock);
@@ -261,7 +263,8 @@ int start_run(struct engine *engine, const struct caller *caller, const char *ty
 		error = start(engine, caller, type, version, id, input, &is_created, reason);
 		runs_unlock_id(engine, id);
 	}
-	value_settle(input, is_created);
+	if (!is_created)
+		value_settle(input, false);
 	if (error)
 		note_failure(engine, caller, type, id, reason);
 	return error;

@@ -278,8 +278,9 @@ int step_record(struct engine *engine, const struct caller *caller, const char *
 		return error;
 	}
 	error = record(engine, run, name, value, reason ? reason : &own);
-	record_unlock(run);
+	/* Before the run can be removed: its removal gives back what its values hold. */
 	value_settle(value, error == 0);
+	record_unlock(run);
 	return error;
 }
 

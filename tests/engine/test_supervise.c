@@ -41,6 +41,20 @@ int __wrap_rows_commit(struct store *store, struct row_change *changes, size_t c
 	return __real_rows_commit(store, changes, count, reason);
 }
 
+void __real_value_settle(struct value *value, int committed);
+void __wrap_value_settle(struct value *value, int committed);
+
+static atomic_int settle_ms, settling;
+
+void __wrap_value_settle(struct value *value, int committed)
+{
+	atomic_fetch_add(&settling, 1);
+	if (committed && atomic_load(&settle_ms))
+		sleep_ms(atomic_load(&settle_ms));
+	__real_value_settle(value, committed);
+	atomic_fetch_sub(&settling, 1);
+}
+
 /* ---- parking ---- */
 
 struct waiting {
@@ -837,6 +851,64 @@ SUPERVISE(a_violation_that_cannot_be_written_gives_up_no_pin)
 	version_put(version);
 	atomic_store(&is_full, false);
 	world_await_attempt(&world, "1", 2);
+	world_close(&world);
+}
+
+static void *remove_soon(void *argument)
+{
+	struct world *world = argument;
+
+	while (world_control(world, "1", "cancel") != 0)
+		sleep_ms(1);
+	while (runs_remove(world->engine, &world->fixture.caller, "1", NULL) == -EBUSY)
+		sleep_ms(1);
+	return atomic_load(&settling) ? (void *)1 : NULL;
+}
+
+static void fill(char *bytes, size_t size, char with)
+{
+	memset(bytes, with, size);
+	bytes[size] = '\0';
+}
+
+/*
+ * Between the commit of a value and the word that it is settled, nobody removes the run, in whose
+ * place its contents would then be given back twice.
+ */
+SUPERVISE(a_run_is_not_removed_before_its_values_are_settled)
+{
+	static char bytes[30001];
+	struct world world;
+	pthread_t thread;
+	void *failed;
+
+	world_open(&world);
+	world_deploy(&world, "order", "", script_sleeps);
+	fill(bytes, 30000, 'k');
+	world_start(&world, "order", "keeper", bytes);
+	for (int way = 0; way < 3; way++) {
+		atomic_store(&settle_ms, way == 0 ? 400 : 0);
+		pthread_create(&thread, NULL, remove_soon, &world);
+		world_start(&world, "order", "1", bytes);
+		pthread_join(thread, &failed);
+		cr_assert_null(failed);
+		cr_assert_eq(world_status(&world, "1"), RUN_STATUSES);
+		if (way == 0)
+			continue;
+		atomic_store(&settle_ms, 0);
+		world_start(&world, "order", "1", "small");
+		world_await_attempt(&world, "1", 1);
+		atomic_store(&settle_ms, 400);
+		pthread_create(&thread, NULL, remove_soon, &world);
+		if (way == 1)
+			world_step(&world, "1", "a", NULL, bytes, NULL);
+		else
+			world_signal(&world, "1", "a", bytes);
+		pthread_join(thread, &failed);
+		cr_assert_null(failed);
+	}
+	atomic_store(&settle_ms, 0);
+	world_expect_clean(&world);
 	world_close(&world);
 }
 
