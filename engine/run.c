@@ -272,7 +272,8 @@ static int end(struct run_state *state, enum run_status status, const struct eve
 		state->result_sequence = event->sequence;
 		state->result_bytes = event->bytes;
 	}
-	return status == RUN_COMPLETED || status == RUN_TIMED_OUT ? 0 : set_error(state, event);
+	/* A completed run forgets why an attempt failed; of one that timed out it is the best hint. */
+	return status == RUN_TIMED_OUT ? 0 : set_error(state, event);
 }
 
 /* Which event may come when; of an unfinished run. */

@@ -42,15 +42,18 @@ struct process {
 	size_t asked_count, asked_room;
 	unsigned open_steps;	   /* (lock) */
 	_Atomic bool has_ended;	   /* the pidfd is readable */
-	_Atomic bool should_park;  /* it was idle for park_after */
+	_Atomic uint32_t wakes;	   /* how often a wait of one of its processes ended */
+	_Atomic uint32_t idle_at;  /* it was idle for park_after, with `wakes` one less; 0: it was not */
 	_Atomic bool is_too_large; /* its output is over the limit */
 	bool is_polled;		   /* its pidfd is looked at by the ticks */
 	bool is_killed;		   /* (lock) */
+	int64_t killed_ns;	   /* (lock) wall: when it was told so the last time */
 	bool is_collected;	   /* (lock) `end` is known */
 	struct attempt_end end;
-	uint64_t cpu_ns;		 /* (supervisor) at the last look */
-	int64_t idle_since_ns;		 /* (supervisor) monotonic; 0: not idle */
-	struct run *run;		 /* with a reference */
+	uint64_t cpu_ns;     /* (supervisor) at the last look */
+	int64_t idle_since_ns; /* (supervisor) monotonic; 0: not idle */
+	uint32_t wakes_seen; /* (supervisor) at the last look */
+	struct run *run;     /* with a reference */
 	struct process *previous, *next; /* (supervisor) those that run */
 };
 
@@ -197,6 +200,9 @@ void attend_kill(struct run *run);
 
 /* Gives up the pin, if there is one. Context: run->lock. */
 void attend_unpin(struct run *run);
+
+/* Pins the run's version, if it is loaded. Context: run->lock; the run has no pin. */
+void attend_take_pin(struct engine *engine, struct run *run);
 
 /* Pins `version`, which carries a pin already that the run takes over, with the reference. */
 void attend_pin(struct run *run, struct version *version);

@@ -45,7 +45,9 @@ static int violate(struct engine *engine, struct run *run, struct reason *reason
 
 	/* Recorded or not, the attempt must not go on. */
 	attend_kill(run);
-	attend_finished(engine, run);
+	if (!error)
+		attend_finished(engine, run);
+	supervisor_attend(engine, run);
 	if (error && reason)
 		*reason = failure;
 	return error ? error : -EILSEQ;
