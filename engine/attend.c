@@ -470,15 +470,19 @@ static int check_output(struct engine *engine, struct run *run)
 static bool can_be_woken(struct engine *engine, struct run *run, const char *waits)
 {
 	static const char timers[] = "timers/";
+	const size_t prefix = sizeof(timers) - 1;
 	char name[EVENT_NAME_MAX + 1];
 
 	if (history_load_items(engine, run) != 0)
 		return false;
-	for (const char *line = waits; *line; line += strcspn(line, "\n"), line += *line == '\n') {
-		if (strncmp(line, timers, sizeof(timers) - 1) != 0)
+	while (*waits) {
+		const char *line = waits;
+		size_t length = strcspn(line, "\n");
+
+		waits += length + (line[length] == '\n');
+		if (length <= prefix || strncmp(line, timers, prefix) != 0)
 			continue;
-		snprintf(name, sizeof(name), "%.*s", (int)strcspn(line + sizeof(timers) - 1, "\n"),
-			 line + sizeof(timers) - 1);
+		snprintf(name, sizeof(name), "%.*s", (int)(length - prefix), line + prefix);
 		if (!items_find(run->items, ITEM_TIMER, name))
 			return false;
 	}
