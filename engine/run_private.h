@@ -220,6 +220,13 @@ int record_lock(struct engine *engine, const struct caller *caller, const char *
 		struct run **ret_run, struct reason *reason);
 void record_unlock(struct run *run);
 
+/*
+ * Notes in the log why something was not recorded: its caller hears an errno only. `event` is
+ * "step_refused" and the like.
+ */
+void record_note_refusal(struct engine *engine, const struct caller *caller, const char *event,
+			 const char *id, const char *name, const struct reason *reason);
+
 /* Returns -EINVAL name_invalid. */
 int record_check_name(const char *name, struct reason *reason);
 

@@ -124,18 +124,19 @@ static int ask(struct engine *engine, struct run *run, const char *name, struct 
 int step_ask(struct engine *engine, const struct caller *caller, const char *id, const char *name,
 	     uint32_t *ret_attempt, struct reason *reason)
 {
-	struct reason own = {0};
 	struct run *run;
 	int error = record_check_name(name, reason);
 
 	if (!error)
 		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		if (ret_attempt)
+			*ret_attempt = run->state.attempt;
+		error = ask(engine, run, name, reason);
+		record_unlock(run);
+	}
 	if (error)
-		return error;
-	if (ret_attempt)
-		*ret_attempt = run->state.attempt;
-	error = ask(engine, run, name, reason ? reason : &own);
-	record_unlock(run);
+		record_note_refusal(engine, caller, "step_refused", id, name, reason);
 	return error;
 }
 
@@ -189,19 +190,21 @@ static int declare(struct engine *engine, struct run *run, const char *name, con
 int step_declare(struct engine *engine, const struct caller *caller, const char *id,
 		 const char *name, const char *command, size_t length, struct reason *reason)
 {
-	struct reason own = {0};
 	struct run *run;
-	int error;
+	int error = 0;
 
 	if (length > EVENT_TEXT_MAX || memchr(command, 0, length))
-		return reason_set(reason, EINVAL, "command_invalid",
-				  "a step's command has at most %u bytes, and no NUL",
-				  EVENT_TEXT_MAX);
-	error = record_lock(engine, caller, id, &run, reason);
+		error = reason_set(reason, EINVAL, "command_invalid",
+				   "a step's command has at most %u bytes, and no NUL",
+				   EVENT_TEXT_MAX);
+	if (!error)
+		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		error = declare(engine, run, name, command, length, reason);
+		record_unlock(run);
+	}
 	if (error)
-		return error;
-	error = declare(engine, run, name, command, length, reason ? reason : &own);
-	record_unlock(run);
+		record_note_refusal(engine, caller, "step_refused", id, name, reason);
 	return error;
 }
 
@@ -263,7 +266,6 @@ static int record(struct engine *engine, struct run *run, const char *name, stru
 int step_record(struct engine *engine, const struct caller *caller, const char *id,
 		const char *name, int fd, uint64_t size, struct reason *reason)
 {
-	struct reason own = {0};
 	struct value *value = NULL;
 	struct run *run;
 	int error = record_check_name(name, reason);
@@ -278,14 +280,14 @@ int step_record(struct engine *engine, const struct caller *caller, const char *
 		error = value_read(engine->store, fd, size, &value, reason);
 	if (!error)
 		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		error = record(engine, run, name, value, reason);
+		record_unlock(run);
+	}
 	if (error) {
 		value_settle(value, false);
-		return error;
+		record_note_refusal(engine, caller, "step_refused", id, name, reason);
 	}
-	error = record(engine, run, name, value, reason ? reason : &own);
-	record_unlock(run);
-	if (error)
-		value_settle(value, false);
 	return error;
 }
 
