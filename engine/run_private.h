@@ -99,6 +99,10 @@ struct runs {
 	    id_locks[ID_STRIPES]; /* one start of an ID at a time; held across its commit */
 	struct supervisor *supervisor;
 	int log_directory;
+	pthread_mutex_t kept_lock; /* taken last */
+	struct items kept;	   /* the items that were read last; see history_borrow_items */
+	uint64_t kept_run;	   /* whose; 0: nobody's */
+	uint64_t kept_sequence;
 };
 
 /* ---- the table: runs.c ---- */
@@ -157,6 +161,18 @@ void history_drop_items(struct engine *engine, struct run *run);
  */
 int history_fold(struct engine *engine, uint64_t number, struct run_state *ret_state,
 		 struct items *ret_items);
+
+/*
+ * The items of a run to read, without run->lock: those that the last reader returned, or a fold of
+ * the stored events. Listing a directory asks for each of its names by itself, so folding for each
+ * would take hours where a run has thousands of steps. `ret_sequence` is the event that they are up
+ * to. Ownership: the caller's until history_return_items, which each success needs. Returns -EIO,
+ * ...
+ */
+int history_borrow_items(struct engine *engine, struct run *run, struct items *ret_items,
+			 uint64_t *ret_sequence);
+void history_return_items(struct engine *engine, struct run *run, struct items *items,
+			  uint64_t sequence);
 
 /* An item by name, copied: text and name are the caller's to free. Without run->lock. */
 int history_find_item(struct engine *engine, struct run *run, enum item_kind kind, const char *name,

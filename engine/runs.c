@@ -56,6 +56,7 @@ int runs_new(struct engine *engine)
 	pthread_rwlock_init(&runs->lock, &attributes);
 	pthread_rwlockattr_destroy(&attributes);
 	pthread_mutex_init(&runs->waits_lock, NULL);
+	pthread_mutex_init(&runs->kept_lock, NULL);
 	for (size_t i = 0; i < ID_STRIPES; i++)
 		pthread_mutex_init(&runs->id_locks[i], NULL);
 	runs->bucket_count = BUCKETS_MIN;
@@ -85,6 +86,8 @@ void runs_free(struct engine *engine)
 	for (size_t i = 0; i < ID_STRIPES; i++)
 		pthread_mutex_destroy(&runs->id_locks[i]);
 	pthread_mutex_destroy(&runs->waits_lock);
+	pthread_mutex_destroy(&runs->kept_lock);
+	items_clear(&runs->kept);
 	pthread_rwlock_destroy(&runs->lock);
 	free(runs->buckets);
 	free(runs);
@@ -462,14 +465,17 @@ int runs_each_item(struct engine *engine, const char *id, enum item_kind kind,
 		   int (*each)(void *context, const char *name), void *context)
 {
 	struct run *run = runs_find(engine, id);
-	struct items items = {0};
-	int error = run ? history_fold(engine, run->number, NULL, &items) : -ENOENT;
+	struct items items;
+	uint64_t sequence;
+	int error = run ? history_borrow_items(engine, run, &items, &sequence) : -ENOENT;
 
-	for (size_t i = 0; !error && i < items.count; i++) {
-		if (items.list[i].kind == kind)
-			error = each(context, items.list[i].name);
+	if (!error) {
+		for (size_t i = 0; !error && i < items.count; i++) {
+			if (items.list[i].kind == kind)
+				error = each(context, items.list[i].name);
+		}
+		history_return_items(engine, run, &items, sequence);
 	}
-	items_clear(&items);
 	run_put(run);
 	return error;
 }

@@ -53,9 +53,10 @@ static int violate(struct engine *engine, struct run *run, struct reason *reason
 	return error ? error : -EILSEQ;
 }
 
+/* Backwards: mostly it is the one that was asked for last. */
 static struct asked *find_asked(struct process *process, const char *name)
 {
-	for (size_t i = 0; i < process->asked_count; i++) {
+	for (size_t i = process->asked_count; i-- > 0;) {
 		if (strcmp(process->asked[i].name, name) == 0)
 			return &process->asked[i];
 	}
@@ -194,9 +195,9 @@ int step_declare(struct engine *engine, const struct caller *caller, const char 
 	int error = 0;
 
 	if (length > EVENT_TEXT_MAX || memchr(command, 0, length))
-		error = reason_set(reason, EINVAL, "command_invalid",
-				   "a step's command has at most %u bytes, and no NUL",
-				   EVENT_TEXT_MAX);
+		error =
+		    reason_set(reason, EINVAL, "command_invalid",
+			       "a step's command has at most %u bytes, and no NUL", EVENT_TEXT_MAX);
 	if (!error)
 		error = record_lock(engine, caller, id, &run, reason);
 	if (!error) {
