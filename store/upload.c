@@ -170,28 +170,48 @@ static int fail(struct upload *upload, int error, struct reason *reason)
 	return store_explain(upload->store, error, reason);
 }
 
+int upload_room(struct upload *upload, void **ret_room, size_t *ret_length, struct reason *reason)
+{
+	int error = upload->failed;
+
+	if (!error && upload->filling->used == BATCH_BYTES)
+		error = overflow(upload);
+	if (error)
+		return fail(upload, error, reason);
+	*ret_room = upload->filling->bytes + upload->filling->used;
+	*ret_length = BATCH_BYTES - upload->filling->used;
+	return 0;
+}
+
+int upload_filled(struct upload *upload, size_t length, struct reason *reason)
+{
+	struct batch *batch = upload->filling;
+	int error = digest_add(&upload->hash, batch->bytes + batch->used, length);
+
+	batch->used += length;
+	upload->size += length;
+	return fail(upload, error, reason);
+}
+
 int upload_write(struct upload *upload, const void *bytes, size_t length, struct reason *reason)
 {
 	const uint8_t *at = bytes;
-	int error = upload->failed;
+	size_t part;
+	int error = 0;
 
-	if (!error)
-		error = digest_add(&upload->hash, bytes, length);
-	upload->size += length;
-	while (length && !error) {
-		struct batch *batch = upload->filling;
-		size_t room = BATCH_BYTES - batch->used, part = length < room ? length : room;
+	for (; length && !error; length -= part) {
+		void *room;
 
-		if (!part) {
-			error = overflow(upload);
-			continue;
-		}
-		memcpy(batch->bytes + batch->used, at, part);
-		batch->used += part;
+		error = upload_room(upload, &room, &part, reason);
+		if (error)
+			break;
+		if (part > length)
+			part = length;
+		memcpy(room, at, part);
 		at += part;
-		length -= part;
+		error = upload_filled(upload, part, reason);
 	}
-	return fail(upload, error, reason);
+	return error;
 }
 
 /* May the bytes that are stored under this digest be used, if there are any when it comes to it? */

@@ -37,6 +37,13 @@ uint64_t upload_number(const struct upload *upload);
 int upload_write(struct upload *upload, const void *bytes, size_t length, struct reason *reason);
 
 /*
+ * The same without a copy: upload_room says where the next bytes of the current content go, and for
+ * how many (1 or more) there is room; upload_filled, that so many were put there.
+ */
+int upload_room(struct upload *upload, void **ret_room, size_t *ret_length, struct reason *reason);
+int upload_filled(struct upload *upload, size_t length, struct reason *reason);
+
+/*
  * Ends the current content (an empty one is fine) and takes one reference to it for this upload,
  * however often the same digest ends. A stored content of the same digest is reused only if it
  * was verified in this mount or is verified now; otherwise it is rewritten, for all who share it.
