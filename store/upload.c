@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Uploads: hashing what comes in, and filling one batch while the writer works on another. Owns the
- * two batches. Invariant: at most one batch is with the writer, and the next one is handed in only
- * after that one is durable, so a failure leaves a prefix of the upload, held by its pending row.
+ * Uploads: hashing what comes in, and filling one batch while the writer works on others. Owns the
+ * batches. Invariant: the writer takes them in order, and none behind one that failed, so a failure
+ * leaves a prefix of the upload, held by its pending row.
+ *
+ * Two batches may be with the writer: a disk that is slow for a moment stops nobody, and one that
+ * stays slow gets both in one transaction, with one sync.
  */
 #include "store/upload.h"
 
@@ -16,14 +19,18 @@
 #include "store/private.h"
 #include "store/settle.h"
 
+#define FLYING_MAX 2u
+
 struct upload {
 	struct store *store;
 	uint64_t number;
 	struct digest_stream hash;
 	struct digest_map taken; /* digests that this upload holds a reference to */
 	struct batch *filling, *spare;
-	struct batch *flying; /* with the writer */
-	bool submitted;       /* anything, ever */
+	struct batch *flying[FLYING_MAX]; /* with the writer, the oldest first */
+	unsigned int flying_count;
+	bool broken;    /* the writer's: a batch failed */
+	bool submitted; /* anything, ever */
 	uint32_t next_chunk;
 	uint64_t new_bytes;
 	int failed;
@@ -79,16 +86,15 @@ uint64_t upload_new_bytes(const struct upload *upload)
 	return upload->new_bytes;
 }
 
-/* Waits for the batch that the writer has, and keeps its buffer. */
+/* Waits for the oldest batch that the writer has, and keeps its buffer. */
 static int land(struct upload *upload)
 {
-	struct batch *batch = upload->flying;
-	int error;
+	struct batch *batch = upload->flying[0];
+	int error = writer_wait(&upload->store->contents_writer, &batch->job);
 
-	if (!batch)
-		return 0;
-	upload->flying = NULL;
-	error = writer_wait(&upload->store->contents_writer, &batch->job);
+	upload->flying_count--;
+	memmove(upload->flying, upload->flying + 1,
+		upload->flying_count * sizeof(upload->flying[0]));
 	for (size_t i = 0; i < batch->count && !error; i++)
 		upload->new_bytes += batch->items[i].new_bytes;
 	if (upload->spare)
@@ -98,14 +104,28 @@ static int land(struct upload *upload)
 	return error;
 }
 
-/* Hands the batch in that was filled; the one before it must be durable by then. */
+/* All of them, also those behind one that failed, whose error is returned. */
+static int land_all(struct upload *upload)
+{
+	int error = 0;
+
+	while (upload->flying_count) {
+		int landed = land(upload);
+
+		error = error ? error : landed;
+	}
+	return error;
+}
+
+/* Hands the batch in that was filled. */
 static int launch(struct upload *upload)
 {
 	struct batch *batch = upload->filling;
-	int error = land(upload);
+	int error = upload->flying_count == FLYING_MAX ? land(upload) : 0;
 
 	if (error)
 		return error;
+	batch->broken = &upload->broken;
 	batch->pending.number = upload->number;
 	batch->pending.kind = PENDING_UPLOAD;
 	batch->first_chunk = upload->next_chunk;
@@ -113,7 +133,7 @@ static int launch(struct upload *upload)
 	batch_prepare(batch);
 	writer_submit(&upload->store->contents_writer, &batch->job);
 	upload->submitted = true;
-	upload->flying = batch;
+	upload->flying[upload->flying_count++] = batch;
 	upload->filling = NULL;
 	return 0;
 }
@@ -289,7 +309,7 @@ int upload_seal(struct upload *upload, const char *type, const struct digest *ve
 	pending->version = *version;
 	error = launch(upload);
 	if (!error)
-		error = land(upload);
+		error = land_all(upload);
 	return fail(upload, error, reason);
 }
 
@@ -302,7 +322,7 @@ void upload_adopt(struct upload *upload)
 /* An error leaves the pending row to the next mount, which settles it. */
 static void end(struct upload *upload, enum settle_how how)
 {
-	land(upload);
+	land_all(upload);
 	if (upload->submitted)
 		settle_number(upload->store, upload->number, how);
 	upload_free(upload);

@@ -31,8 +31,8 @@ int upload_open(struct store *store, struct upload **ret_upload, struct reason *
 uint64_t upload_number(const struct upload *upload);
 
 /*
- * Adds bytes to the current content. Hands full batches to the writer, and waits when two are under
- * way. Returns -ENOSPC store_full, -EIO store_failed; the upload can then only be aborted.
+ * Adds bytes to the current content. Hands full batches to the writer, and waits when three are
+ * under way. Returns -ENOSPC store_full, -EIO store_failed; the upload can then only be aborted.
  */
 int upload_write(struct upload *upload, const void *bytes, size_t length, struct reason *reason);
 
