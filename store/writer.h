@@ -29,9 +29,10 @@ struct writer_job {
 	void (*finished)(struct writer_job *job);
 
 	/*
-	 * Shared by jobs that build on each other in the order in which they are handed in: once one
-	 * of them has failed, those behind it fail untried, with -ECANCELED. NULL for a job that stands
-	 * alone. Set to false before the first of them is handed in; the writer's from then on.
+	 * Shared by jobs that build on each other in the order in which they are handed in: once
+	 * one of them has failed, those behind it fail untried, with -ECANCELED. NULL for a job
+	 * that stands alone. Set to false before the first of them is handed in; the writer's from
+	 * then on.
 	 */
 	bool *broken;
 
