@@ -197,6 +197,7 @@ Test(writer, two_batches_of_an_upload_that_wait_share_a_transaction, .timeout = 
 	cr_assert_eq(jobs, 4);
 	cr_assert_eq(after - before, 3, "the gate's, one for two batches, and the sealing one");
 	fixture_finish(fixture.store, upload, "t", &digest);
+	fixture_drain(fixture.store);
 	cr_assert_eq(contents_verify(fixture.store, &digest, length, NULL), 0);
 	cr_assert_eq(fixture_findings(fixture.store), 0);
 	free(bytes);
