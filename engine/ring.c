@@ -28,20 +28,17 @@ static int raise_descriptor(int fd)
 	return raised;
 }
 
-/* Its pages are made now: a page that cannot be had later would be a SIGBUS. */
+/* Its pages are made as the decoder fills them: a small archive needs few. */
 static int make_memory(struct ring *ring)
 {
 	void *slots;
-	int error;
 
 	ring->memory =
 	    raise_descriptor(memfd_create("aionfs-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 	if (ring->memory < 0)
 		return -errno;
-	error = posix_fallocate(ring->memory, 0, RING_BYTES);
-	if (error)
-		return -error;
-	if (fcntl(ring->memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+	if (ftruncate(ring->memory, RING_BYTES) < 0 ||
+	    fcntl(ring->memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
 	slots = mmap(NULL, RING_BYTES, PROT_READ, MAP_SHARED, ring->memory, 0);
 	if (slots == MAP_FAILED)
