@@ -858,6 +858,8 @@ static void *remove_soon(void *argument)
 {
 	struct world *world = argument;
 
+	while (!atomic_load(&settling))
+		sleep_ms(1);
 	while (world_control(world, "1", "cancel") != 0)
 		sleep_ms(1);
 	while (runs_remove(world->engine, &world->fixture.caller, "1", NULL) == -EBUSY)
