@@ -300,7 +300,8 @@ void runs_count(struct engine *engine, uint64_t ret_counts[RUN_STATUSES])
 	struct runs *runs = engine->runs;
 
 	pthread_rwlock_rdlock(&runs->lock);
-	memcpy(ret_counts, runs->by_status, sizeof(runs->by_status));
+	for (size_t i = 0; i < RUN_STATUSES; i++)
+		ret_counts[i] = runs->by_status[i];
 	pthread_rwlock_unlock(&runs->lock);
 }
 
