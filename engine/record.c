@@ -44,7 +44,7 @@ void record_unlock(struct run *run)
 void record_note_refusal(struct engine *engine, const struct caller *caller, const char *event,
 			 const char *id, const char *name, const struct reason *reason)
 {
-	if (!reason->code[0])
+	if (!reason || !reason->code[0])
 		return;
 	log_note(engine, event, false,
 		 json_pack("{s:s, s:o, s:s, s:o, s:I}", "run", id, "name", audit_string(name),

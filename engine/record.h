@@ -10,7 +10,7 @@
  * Functions that block for a commit: step_record, timer_arm, signal_deliver, and step_ask,
  * step_declare when they find a determinism violation: that ends the attempt and fails the run.
  *
- * `reason` must not be NULL; why something is refused is also noted in the log.
+ * Why something is refused is also noted in the log.
  *
  * Codes: -EPERM attempt_required (the caller is no process of the current attempt), -EILSEQ
  * determinism_violation, -EEXIST, -EINVAL name_invalid, -EFBIG value_too_large, -ENOENT (no such

@@ -125,9 +125,12 @@ static int ask(struct engine *engine, struct run *run, const char *name, struct 
 int step_ask(struct engine *engine, const struct caller *caller, const char *id, const char *name,
 	     uint32_t *ret_attempt, struct reason *reason)
 {
+	struct reason own = {0};
 	struct run *run;
-	int error = record_check_name(name, reason);
+	int error = record_check_name(name, reason ? reason : &own);
 
+	if (!reason)
+		reason = &own;
 	if (!error)
 		error = record_lock(engine, caller, id, &run, reason);
 	if (!error) {
@@ -191,9 +194,12 @@ static int declare(struct engine *engine, struct run *run, const char *name, con
 int step_declare(struct engine *engine, const struct caller *caller, const char *id,
 		 const char *name, const char *command, size_t length, struct reason *reason)
 {
+	struct reason own = {0};
 	struct run *run;
 	int error = 0;
 
+	if (!reason)
+		reason = &own;
 	if (length > EVENT_TEXT_MAX || memchr(command, 0, length))
 		error =
 		    reason_set(reason, EINVAL, "command_invalid",
@@ -268,9 +274,12 @@ int step_record(struct engine *engine, const struct caller *caller, const char *
 		const char *name, int fd, uint64_t size, struct reason *reason)
 {
 	struct value *value = NULL;
+	struct reason own = {0};
 	struct run *run;
-	int error = record_check_name(name, reason);
+	int error = record_check_name(name, reason ? reason : &own);
 
+	if (!reason)
+		reason = &own;
 	if (!error && size > STEP_BYTES_MAX)
 		error = reason_set(reason, EFBIG, "value_too_large",
 				   "the result of step \"%s\" has more than %u bytes", name,
