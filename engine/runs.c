@@ -542,15 +542,19 @@ static int remove_locked(struct engine *engine, const struct caller *caller, str
 
 	if (run->is_removed)
 		return -ENOENT;
-	if (!run_is_final(run->state.status) || run->process)
-		return reason_set(
-		    reason, EBUSY, "run_unfinished",
-		    "run %s is %s: only finished runs can be removed; cancel it first: "
-		    "echo cancel > runs/%s/ctl",
-		    run->id, run_status_name(run->state.status), run->id);
-	line =
-	    audit_line("run_removed", clock_wall_ns(), caller,
-		       json_pack("{s:s, s:s}", "run", run->id, "type", run->state.type), &length);
+	if (run_is_final(run->state.status) && run->process)
+		return reason_set(reason, EBUSY, "run_ending",
+				  "run %s is %s, but its processes are still being ended: try again "
+				  "in a moment",
+				  run->id, run_status_name(run->state.status));
+	if (!run_is_final(run->state.status))
+		return reason_set(reason, EBUSY, "run_unfinished",
+				  "run %s is %s: only finished runs can be removed; cancel it first: "
+				  "echo cancel > runs/%s/ctl",
+				  run->id, run_status_name(run->state.status), run->id);
+	line = audit_line("run_removed", clock_wall_ns(), caller,
+			  json_pack("{s:s, s:s}", "run", run->id, "type", run->state.type),
+			  &length);
 	error = line ? journal_remove_run(engine->store, run->id, run->number, line, length, reason)
 		     : -ENOMEM;
 	free(line);
