@@ -475,10 +475,11 @@ static bool can_be_woken(struct engine *engine, struct run *run, const char *wai
 	if (history_load_items(engine, run) != 0)
 		return false;
 	for (const char *line = waits; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		const char *rest = line + strnlen(line, sizeof(timers) - 1);
+
 		if (strncmp(line, timers, sizeof(timers) - 1) != 0)
 			continue;
-		snprintf(name, sizeof(name), "%.*s", (int)strcspn(line + sizeof(timers) - 1, "\n"),
-			 line + sizeof(timers) - 1);
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(rest, "\n"), rest);
 		if (!items_find(run->items, ITEM_TIMER, name))
 			return false;
 	}
