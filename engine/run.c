@@ -71,18 +71,55 @@ void items_clear(struct items *items)
 		free(items->list[i].text);
 	}
 	free(items->list);
+	free(items->index);
 	*items = (struct items){0};
+}
+
+/* Where in the index a name is, or would go. There is always room: see grow_index. */
+static size_t place_of(const struct items *items, enum item_kind kind, const char *name)
+{
+	uint64_t hash = 0xcbf29ce484222325 ^ (uint64_t)kind; /* FNV-1a */
+	size_t at;
+
+	for (const char *c = name; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * 0x100000001b3;
+	for (at = hash & (items->index_room - 1); items->index[at];
+	     at = (at + 1) & (items->index_room - 1)) {
+		const struct item *item = &items->list[items->index[at] - 1];
+
+		if (item->kind == kind && strcmp(item->name, name) == 0)
+			break;
+	}
+	return at;
 }
 
 static struct item *find(const struct items *items, enum item_kind kind, const char *name)
 {
-	for (size_t i = 0; i < items->count; i++) {
-		struct item *item = &items->list[i];
+	size_t at = items->count ? place_of(items, kind, name) : 0;
 
-		if (item->kind == kind && strcmp(item->name, name) == 0)
-			return item;
+	return items->count && items->index[at] ? &items->list[items->index[at] - 1] : NULL;
+}
+
+/* At most half full, so that a chain is short. Returns whether there is room for one more. */
+static bool grow_index(struct items *items)
+{
+	size_t room = items->index_room ? items->index_room * 2 : 16;
+	uint32_t *old = items->index;
+
+	if ((items->count + 1) * 2 <= items->index_room)
+		return true;
+	items->index = calloc(room, sizeof(*items->index));
+	if (!items->index || items->count >= UINT32_MAX) {
+		free(items->index);
+		items->index = old;
+		return false;
 	}
-	return NULL;
+	items->index_room = room;
+	for (size_t i = 0; i < items->count; i++)
+		items->index[place_of(items, items->list[i].kind, items->list[i].name)] =
+		    (uint32_t)i + 1;
+	free(old);
+	return true;
 }
 
 const struct item *items_find(const struct items *items, enum item_kind kind, const char *name)
@@ -141,11 +178,12 @@ static int add_item(struct items *items, enum item_kind kind, const struct event
 			items->room = room;
 		}
 	}
-	if (!item.text || !item.name || items->count == items->room) {
+	if (!item.text || !item.name || items->count == items->room || !grow_index(items)) {
 		free(item.text);
 		free(item.name);
 		return -ENOMEM;
 	}
+	items->index[place_of(items, kind, item.name)] = (uint32_t)items->count + 1;
 	items->list[items->count++] = item;
 	return 0;
 }

@@ -56,10 +56,12 @@ struct item {
 	char *name;
 };
 
-/* Items in the order of their events. */
+/* Items in the order of their events, and found by name however many there are. */
 struct items {
 	struct item *list;
 	size_t count, room;
+	uint32_t *index; /* run.c's own: places in the list, from 1, by hash */
+	size_t index_room;
 };
 
 struct run_state {
