@@ -4,6 +4,8 @@
 import errno
 import os
 import pathlib
+import resource
+import time
 
 import harness
 import workflows
@@ -44,6 +46,20 @@ def error_of(function):
         return f"no error: {function()!r}"
     except OSError as error:
         return errno.errorcode[error.errno]
+
+
+def error_text(function):
+    try:
+        return f"no error: {function()!r}"
+    except OSError as error:
+        return str(error)
+
+
+def resident(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 class ReusedIds(MountCase):
@@ -145,3 +161,117 @@ class ReusedIds(MountCase):
             self.finish(m, USER)
             kept.read(0)
             self.assertIn("secret", path_of(m, "1", "result").read_text())
+
+
+class WhatAnAttemptGets(MountCase):
+    def test_no_limit_that_the_daemon_raised_for_itself(self):
+        m = self.mount(options=MOUNT)
+        m.deploy(workflow("ulimit -Sn"))
+        start(m, "demo", "1", uid=USER, groups=SETGROUPS)
+        self.assertEqual(result(m, "1"), f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]}\n")
+
+    def test_a_session_keyring_of_its_own(self):
+        keyring = pathlib.Path("/proc/keys")
+        if not keyring.exists():
+            self.skipTest("this kernel has no keyrings")
+        m = self.mount(options=MOUNT)
+        script = ("import ctypes; c = ctypes.CDLL(None); "
+                  "print(c.syscall(250, 0, -3, 0))")  # KEYCTL_GET_KEYRING_ID of the session
+        if os.uname().machine != "x86_64":
+            self.skipTest("the number of keyctl(2) is that of x86-64")
+        m.deploy(workflow(f"/usr/bin/python3 -c '{script}'"))
+        for run_id in ("1", "2"):
+            start(m, "demo", run_id, uid=USER, groups=SETGROUPS)
+        mine = harness.run("/usr/bin/python3", "-c", script).stdout
+        self.assertEqual(len({mine, result(m, "1"), result(m, "2")}), 3)
+
+
+class Taking(MountCase):
+    """What a user can use up is his own share."""
+
+    def test_names_in_the_boxes(self):
+        m = self.mount(options=MOUNT)
+        m.deploy(workflow("cat"))
+        box = m / "start/demo"
+
+        def many():
+            for i in range(1024):
+                os.close(os.open(box / f".{i}", os.O_CREAT | os.O_WRONLY, 0o600))
+        self.assertIn("No space left", as_user(USER, lambda: error_text(many)))
+        as_user(OTHER, lambda: (box / ".mine").touch())
+        as_user(OTHER, lambda: os.rename(box / ".mine", box / "mine"))
+        self.assertEqual(result(m, "mine"), "")
+
+    def test_open_files(self):
+        m = self.mount(options=MOUNT)
+        m.deploy(workflow("cat"))
+        box = m / "start/demo"
+
+        def many():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+            files = []
+            try:
+                for i in range(4000):
+                    files.append(os.open(box / f"a{i}", os.O_CREAT | os.O_WRONLY, 0o600))
+            except OSError as error:
+                for file in files[1:]:
+                    os.close(file)
+                other = error_of(lambda: (box / "b").touch())
+                return f"{errno.errorcode[error.errno]} {other}"
+            return "as many as it wanted"
+        self.assertTrue(as_user(USER, many).startswith("ENFILE no error"))
+
+    def test_names_of_steps_that_come_to_nothing(self):
+        m = self.mount(options=MOUNT)
+        m.deploy(workflow("""
+import os
+steps = os.environ["AION_RUN"] + "/steps/"
+for i in range(1500):
+    path = steps + f".{i}"
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    os.setxattr(path, "user.aionfs.command", b"x" * 60000)
+    os.unlink(path)
+print("done")
+""", interpreter="/usr/bin/python3"))
+        before = resident(m.pid)
+        start(m, "demo", "1", uid=USER, groups=SETGROUPS)
+        wait_until(lambda: workflows.status(m, "1") in workflows.FINAL, "the end")
+        self.assertEqual(result(m, "1"), "done\n")
+        self.assertLess(resident(m.pid) - before, 60 << 20)
+
+    def test_room_that_is_reserved_behind_the_end_of_the_output(self):
+        harness.need("fallocate")
+        m = self.mount(options=MOUNT)
+        m.deploy(workflow("fallocate -n -l 300M /dev/stdout && sleep 60", {
+            "entry_module": "demo", "retry": {"max_attempts": 1}}))
+        start(m, "demo", "1", uid=USER, groups=SETGROUPS)
+        workflows.await_status(m, "1", "failed")
+        self.assertIn("64 MiB", path_of(m, "1", "error").read_text())
+
+
+class FullDisk(MountCase):
+    def test_the_mount_can_be_stopped(self):
+        disk = self.scratch()
+        done = harness.run("mount", "-t", "tmpfs", "-o", "size=64m", "aionfs-test", disk)
+        if done.returncode != 0:
+            self.skipTest(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
+        self.addCleanup(harness.unmount_all_below, disk)
+        m = self.mount(disk / "state", options=MOUNT)
+        m.deploy(workflow('[ "$AION_ATTEMPT" = 1 ] && exec sleep 600; echo again'))
+        start(m, "demo", "1")
+        workflows.await_status(m, "1", "running")
+        with open(disk / "ballast", "wb", buffering=0) as ballast:
+            try:
+                while True:
+                    ballast.write(bytes(1 << 12))
+            except OSError:
+                pass
+        begun = time.monotonic()
+        harness.aionfs("stop", m.path, check=True, timeout=60)
+        self.assertLess(time.monotonic() - begun, 30)
+        m.expect_clean_exit()
+        os.unlink(disk / "ballast")
+        m.start()
+        self.assertEqual(result(m, "1"), "again\n")
+        self.assertNotIn("failed", [event.get("how") for event in workflows.history(m, "1")])
+        workflows.stop(m)
