@@ -130,8 +130,11 @@ static void process_free(struct process *process)
 		free(process->asked[i].command);
 	}
 	free(process->asked);
-	if (process->output >= 0)
+	/* Its user may have sent a descriptor out of the attempt: what it holds goes anyway. */
+	if (process->output >= 0) {
+		(void)!ftruncate(process->output, 0);
 		close(process->output);
+	}
 	run_put(process->run);
 	free(process);
 }
@@ -300,6 +303,18 @@ static int conclude(struct engine *engine, struct run *run, struct process *proc
 			    end->outcome == ATTEMPT_EXITED && end->code == EXIT_FOR_GOOD);
 }
 
+/* The mount ends: what can't be written any more, the next one takes for a crash. */
+static int conclude_stopping(struct engine *engine, struct run *run, struct process *process)
+{
+	struct event event = ended(run, ATTEMPT_STOPPED);
+
+	if (process->end.outcome == ATTEMPT_LOST)
+		append_quietly(engine, run, &event, 1);
+	else
+		conclude(engine, run, process);
+	return 0;
+}
+
 static int collect(struct engine *engine, struct run *run)
 {
 	struct process *process = run->process;
@@ -312,7 +327,8 @@ static int collect(struct engine *engine, struct run *run)
 		process->is_collected = true;
 	}
 	if (run->state.has_attempt && run->state.attempt == process->number)
-		error = conclude(engine, run, process);
+		error = supervisor_is_stopping(engine) ? conclude_stopping(engine, run, process)
+						       : conclude(engine, run, process);
 	if (!error) {
 		supervisor_unwatch(engine, process);
 		discard_process(engine, run);
