@@ -287,6 +287,11 @@ static void end_in_its_place(pid_t holder, int pidfd)
 	pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
 }
 
+void attempt_force(struct attempt *attempt)
+{
+	end_in_its_place(attempt->holder, attempt->pidfd);
+}
+
 static void reap(const struct attempt *attempt)
 {
 	siginfo_t info;

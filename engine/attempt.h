@@ -86,6 +86,12 @@ int attempt_start(const struct attempt_spec *spec, struct attempt *ret_attempt,
 void attempt_kill(struct attempt *attempt);
 
 /*
+ * Ends everything in the holder's place, and the holder: for one that was told to end (attempt_kill)
+ * and does not, because its own workflow stopped it, which it can where there is no namespace.
+ */
+void attempt_force(struct attempt *attempt);
+
+/*
  * Collects an attempt whose pidfd is readable (or waits for it, and helps after 5 s where it was
  * killed and does not end): how it ended. Closes everything; the attempt is over.
  * An attempt that was killed is ATTEMPT_LOST, unless it had ended by itself before.

@@ -5,6 +5,7 @@
  * harm, and a look that failed is simply made again:
  *
  *     its process has ended             -> collect it; what came of it goes into the history
+ *     it was told to end, and does not  -> it is ended without the holder's help
  *     it is final                       -> nothing more, but its removal by age
  *     the history has an attempt open
  *       that no process belongs to      -> end survivors of a former daemon; the attempt crashed
@@ -59,7 +60,7 @@ void attend_unpin(struct run *run)
 }
 
 /* Under the type's lock no unload is between its check and its end. */
-static void take_pin(struct engine *engine, struct run *run)
+void attend_take_pin(struct engine *engine, struct run *run)
 {
 	struct version *version;
 
@@ -120,7 +121,20 @@ void attend_kill(struct run *run)
 	if (!run->process || run->process->is_killed)
 		return;
 	run->process->is_killed = true;
+	run->process->killed_ns = clock_wall_ns();
 	attempt_kill(&run->process->attempt);
+}
+
+/* One that was told to end, and does not. */
+static void insist(struct run *run, int64_t now_ns)
+{
+	struct process *process = run->process;
+
+	if (!process || !process->is_killed || atomic_load(&process->has_ended) ||
+	    now_ns < process->killed_ns + LATER_NS)
+		return;
+	attempt_force(&process->attempt);
+	process->killed_ns = now_ns;
 }
 
 static void process_free(struct process *process)
@@ -303,33 +317,39 @@ static int conclude(struct engine *engine, struct run *run, struct process *proc
 			    end->outcome == ATTEMPT_EXITED && end->code == EXIT_FOR_GOOD);
 }
 
-/* The mount ends: what can't be written any more, the next one takes for a crash. */
-static int conclude_stopping(struct engine *engine, struct run *run, struct process *process)
+/* Others look at run->process under runs->lock, so what they see changes under it. */
+static void reap(struct engine *engine, struct process *process)
 {
-	struct event event = ended(run, ATTEMPT_STOPPED);
+	struct attempt attempt = process->attempt;
 
-	if (process->end.outcome == ATTEMPT_LOST)
-		append_quietly(engine, run, &event, 1);
-	else
-		conclude(engine, run, process);
-	return 0;
+	if (process->is_collected)
+		return;
+	attempt_collect(&attempt, &process->end);
+	pthread_rwlock_wrlock(&engine->runs->lock);
+	process->attempt = attempt;
+	pthread_rwlock_unlock(&engine->runs->lock);
+	process->is_collected = true;
 }
 
 static int collect(struct engine *engine, struct run *run)
 {
 	struct process *process = run->process;
+	struct event stopped = ended(run, ATTEMPT_STOPPED);
+	bool is_stopping = supervisor_is_stopping(engine);
 	int error = 0;
 
 	if (!process || !atomic_load(&process->has_ended))
 		return 0;
-	if (!process->is_collected) {
-		attempt_collect(&process->attempt, &process->end);
-		process->is_collected = true;
+	reap(engine, process);
+	if (run->state.has_attempt && run->state.attempt == process->number) {
+		/* We ended it, but could not say so then. */
+		if (process->is_killed && is_stopping)
+			error = append_quietly(engine, run, &stopped, 1);
+		else
+			error = conclude(engine, run, process);
 	}
-	if (run->state.has_attempt && run->state.attempt == process->number)
-		error = supervisor_is_stopping(engine) ? conclude_stopping(engine, run, process)
-						       : conclude(engine, run, process);
-	if (!error) {
+	/* The mount does not wait for room in the store: the next one takes it for a crash. */
+	if (!error || is_stopping) {
 		supervisor_unwatch(engine, process);
 		discard_process(engine, run);
 	}
@@ -362,13 +382,13 @@ static int stop(struct engine *engine, struct run *run)
 
 /* ---- time ---- */
 
-static int time_out(struct engine *engine, struct run *run)
+static int time_out(struct engine *engine, struct run *run, int64_t now_ns)
 {
 	struct event events[2];
 	struct append append = {.events = events};
 	int error;
 
-	if (!run->state.deadline_ns || run->state.deadline_ns > clock_wall_ns())
+	if (!run->state.deadline_ns || run->state.deadline_ns > now_ns)
 		return 0;
 	if (run->state.has_attempt)
 		events[append.count++] = ended(run, ATTEMPT_TIMED_OUT);
@@ -382,9 +402,8 @@ static int time_out(struct engine *engine, struct run *run)
 }
 
 /* The timers that are due; more than fit into one commit are fired by the next look. */
-static size_t due_timers(const struct run *run, struct event events[FIRED_AT_ONCE])
+static size_t due_timers(const struct run *run, int64_t now_ns, struct event events[FIRED_AT_ONCE])
 {
-	int64_t now_ns = clock_wall_ns();
 	size_t count = 0;
 
 	for (size_t i = 0; i < run->items->count && count < FIRED_AT_ONCE; i++) {
@@ -399,18 +418,18 @@ static size_t due_timers(const struct run *run, struct event events[FIRED_AT_ONC
 	return count;
 }
 
-static int fire_timers(struct engine *engine, struct run *run)
+static int fire_timers(struct engine *engine, struct run *run, int64_t now_ns)
 {
 	struct event events[FIRED_AT_ONCE];
 	int error = 0;
 
-	while (!error && run->timer_due_ns && run->timer_due_ns <= clock_wall_ns()) {
+	while (!error && run->timer_due_ns && run->timer_due_ns <= now_ns) {
 		size_t count;
 
 		error = history_load_items(engine, run);
 		if (error)
 			return error;
-		count = due_timers(run, events);
+		count = due_timers(run, now_ns, events);
 		if (count)
 			error = append_quietly(engine, run, events, count);
 		if (!error)
@@ -448,6 +467,8 @@ static int strand(struct engine *engine, struct run *run)
 	if (error)
 		return error;
 	attend_kill(run);
+	/* It may have come back before anybody could see a stranded run to tell it to. */
+	supervisor_attend(engine, run);
 	log_note(engine, "run_stranded", true,
 		 json_pack("{s:s, s:s}", "run", run->id, "message", message));
 	return 0;
@@ -459,7 +480,7 @@ static int check_version(struct engine *engine, struct run *run)
 	bool is_there;
 
 	if (!run->pinned)
-		take_pin(engine, run);
+		attend_take_pin(engine, run);
 	is_there = run->pinned && !atomic_load(&run->pinned->is_damaged);
 	if (!is_there && !run->state.is_stranded)
 		return strand(engine, run);
@@ -486,20 +507,32 @@ static int check_output(struct engine *engine, struct run *run)
 static bool can_be_woken(struct engine *engine, struct run *run, const char *waits)
 {
 	static const char timers[] = "timers/";
+	const size_t prefix = sizeof(timers) - 1;
 	char name[EVENT_NAME_MAX + 1];
+	size_t length;
 
 	if (history_load_items(engine, run) != 0)
 		return false;
-	for (const char *line = waits; *line; line += strcspn(line, "\n"), line += *line == '\n') {
-		const char *rest = line + strnlen(line, sizeof(timers) - 1);
-
-		if (strncmp(line, timers, sizeof(timers) - 1) != 0)
+	for (const char *line = waits; *line; line += length + (line[length] == '\n')) {
+		length = strcspn(line, "\n");
+		if (length < prefix || memcmp(line, timers, prefix) != 0)
 			continue;
-		snprintf(name, sizeof(name), "%.*s", (int)strcspn(rest, "\n"), rest);
+		snprintf(name, sizeof(name), "%.*s", (int)(length - prefix), line + prefix);
 		if (!items_find(run->items, ITEM_TIMER, name))
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Idle since before it was told something is idle no longer: what it was told would be lost until
+ * something else wakes it.
+ */
+static bool is_idle(struct process *process)
+{
+	uint32_t idle_at = atomic_exchange(&process->idle_at, 0);
+
+	return idle_at && idle_at == atomic_load(&process->wakes) + 1 && !process->open_steps;
 }
 
 static int park(struct engine *engine, struct run *run)
@@ -509,11 +542,10 @@ static int park(struct engine *engine, struct run *run)
 	char *waits;
 	int error = 0;
 
-	if (!process || !run->state.has_attempt || !atomic_exchange(&process->should_park, false) ||
-	    process->open_steps)
+	if (!process || !run->state.has_attempt || !is_idle(process))
 		return 0;
 	waits = wait_own_waits(engine, run, process->number);
-	if (waits && can_be_woken(engine, run, waits)) {
+	if (waits && strlen(waits) <= EVENT_TEXT_MAX && can_be_woken(engine, run, waits)) {
 		set_text(&event, waits);
 		error = append_quietly(engine, run, &event, 1);
 		if (!error)
@@ -525,10 +557,9 @@ static int park(struct engine *engine, struct run *run)
 
 /* ---- starting an attempt ---- */
 
-static bool wants_attempt(struct engine *engine, const struct run *run)
+static bool wants_attempt(struct engine *engine, const struct run *run, int64_t now_ns)
 {
 	const struct run_state *state = &run->state;
-	int64_t now_ns = clock_wall_ns();
 
 	if (run->process || run->not_before_ns > now_ns || !engine->options.mountpoint)
 		return false;
@@ -612,12 +643,12 @@ static int launch(struct engine *engine, struct run *run, struct reason *reason)
 	return error;
 }
 
-static int start_attempt(struct engine *engine, struct run *run)
+static int start_attempt(struct engine *engine, struct run *run, int64_t now_ns)
 {
 	struct reason reason = {0};
 	int error;
 
-	if (!supervisor_is_ready(engine) || !wants_attempt(engine, run))
+	if (!supervisor_is_ready(engine) || !wants_attempt(engine, run, now_ns))
 		return 0;
 	error = verify_version(engine, run->pinned, &reason);
 	if (error)
@@ -639,26 +670,42 @@ static int start_attempt(struct engine *engine, struct run *run)
 
 /* ---- the look ---- */
 
+/* When a finished run is to be removed. */
+static int64_t old_at(const struct engine *engine, const struct run *run)
+{
+	return run->state.changed_ns + (int64_t)engine->options.keep_finished_ns;
+}
+
 static int64_t earlier(int64_t a, int64_t b)
 {
 	return !a || (b && b < a) ? b : a;
 }
 
-static void reschedule(struct engine *engine, struct run *run)
+/*
+ * What was due in this look could not be done in it, for want of a place or of room in the store, or
+ * because the mount begins or ends. To look again at once would be to spin: whoever gives up a place,
+ * begins, or put it off has the run looked at again.
+ */
+static int64_t ahead(int64_t due_ns, int64_t now_ns)
+{
+	return due_ns > now_ns ? due_ns : 0;
+}
+
+/* `now_ns` is the time that the look went by, so that nothing falls between the two. */
+static void reschedule(struct engine *engine, struct run *run, int64_t now_ns)
 {
 	const struct run_state *state = &run->state;
-	int64_t due_ns = 0;
+	int64_t due_ns = run->not_before_ns;
 
+	if (run->process && run->process->is_killed)
+		due_ns = earlier(due_ns, ahead(run->process->killed_ns + LATER_NS, now_ns));
 	if (!run_is_final(state->status)) {
-		due_ns = earlier(run->timer_due_ns, state->deadline_ns);
+		due_ns = earlier(due_ns, ahead(run->timer_due_ns, now_ns));
+		due_ns = earlier(due_ns, ahead(state->deadline_ns, now_ns));
 		if (state->status == RUN_WAITING)
-			due_ns = earlier(due_ns, state->retry_ns);
-		if (run->not_before_ns)
-			due_ns = earlier(due_ns, run->not_before_ns);
-	} else if (run->process) {
-		due_ns = run->not_before_ns;
-	} else if (engine->options.keep_finished_ns) {
-		due_ns = state->changed_ns + (int64_t)engine->options.keep_finished_ns;
+			due_ns = earlier(due_ns, ahead(state->retry_ns, now_ns));
+	} else if (!run->process && engine->options.keep_finished_ns) {
+		due_ns = earlier(due_ns, ahead(old_at(engine, run), now_ns));
 	}
 	supervisor_schedule(engine, run, due_ns);
 }
@@ -667,23 +714,24 @@ void attend_finished(struct engine *engine, struct run *run)
 {
 	attend_unpin(run);
 	history_drop_items(engine, run);
-	reschedule(engine, run);
+	reschedule(engine, run, clock_wall_ns());
 }
 
-static int look(struct engine *engine, struct run *run)
+static int look(struct engine *engine, struct run *run, int64_t now_ns)
 {
 	int error = collect(engine, run);
 
+	insist(run, now_ns);
 	if (error || run_is_final(run->state.status))
 		return error;
 	error = close_crashed(engine, run);
 	if (!error && supervisor_is_stopping(engine))
 		return stop(engine, run);
 	if (!error)
-		error = time_out(engine, run);
+		error = time_out(engine, run, now_ns);
 	if (error || run_is_final(run->state.status))
 		return error;
-	error = fire_timers(engine, run);
+	error = fire_timers(engine, run, now_ns);
 	if (!error)
 		error = check_version(engine, run);
 	if (!error)
@@ -691,7 +739,7 @@ static int look(struct engine *engine, struct run *run)
 	if (!error && !run_is_final(run->state.status))
 		error = park(engine, run);
 	if (!error && !run_is_final(run->state.status))
-		error = start_attempt(engine, run);
+		error = start_attempt(engine, run, now_ns);
 	return error;
 }
 
@@ -704,32 +752,51 @@ static void put_off(struct engine *engine, struct run *run, int error)
 			   "it is looked at again in 5 s; see that the store has room"));
 }
 
-static bool is_too_old(const struct engine *engine, const struct run *run)
+static bool is_too_old(const struct engine *engine, const struct run *run, int64_t now_ns)
 {
-	uint64_t keep_ns = engine->options.keep_finished_ns;
+	return engine->options.keep_finished_ns && run_is_final(run->state.status) &&
+	       !run->process && !run->not_before_ns && now_ns >= old_at(engine, run);
+}
 
-	return keep_ns && run_is_final(run->state.status) && !run->process &&
-	       clock_wall_ns() >= run->state.changed_ns + (int64_t)keep_ns;
+/* Without run->lock, which the removal takes. */
+static void remove_old(struct engine *engine, struct run *run)
+{
+	struct reason reason = {0};
+	int error = runs_remove(engine, NULL, run->id, &reason);
+
+	if (!error)
+		return;
+	pthread_mutex_lock(&run->lock);
+	if (!run->is_removed) {
+		run->not_before_ns = clock_wall_ns() + LATER_NS;
+		reschedule(engine, run, clock_wall_ns());
+	}
+	pthread_mutex_unlock(&run->lock);
+	log_note(engine, "run_not_removed", false,
+		 json_pack("{s:s, s:s}", "run", run->id, "message",
+			   reason.code[0] ? reason.message : strerror(-error)));
 }
 
 void attend(struct engine *engine, struct run *run)
 {
 	bool is_old = false;
+	int64_t now_ns;
 	int error;
 
 	pthread_mutex_lock(&run->lock);
 	if (!run->is_removed) {
-		run->not_before_ns = run->not_before_ns > clock_wall_ns() ? run->not_before_ns : 0;
-		error = look(engine, run);
+		now_ns = clock_wall_ns();
+		run->not_before_ns = ahead(run->not_before_ns, now_ns);
+		error = look(engine, run, now_ns);
 		if (error)
 			put_off(engine, run, error);
 		if (run_is_final(run->state.status))
 			attend_finished(engine, run);
 		history_drop_items(engine, run);
-		reschedule(engine, run);
-		is_old = is_too_old(engine, run);
+		reschedule(engine, run, now_ns);
+		is_old = is_too_old(engine, run, now_ns);
 	}
 	pthread_mutex_unlock(&run->lock);
 	if (is_old)
-		runs_remove(engine, NULL, run->id, NULL);
+		remove_old(engine, run);
 }

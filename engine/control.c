@@ -150,7 +150,12 @@ static int execute(struct engine *engine, struct run *run, const struct caller *
 				  "run %s is %s: %s is for runs that are %s", run->id,
 				  run_status_name(status), request->command->word,
 				  request->command->wanted);
+	/* Pinned before it is unfinished again, so that no unload comes in between. */
+	if (request->command->kind == EVENT_RUN_REOPENED)
+		attend_take_pin(engine, run);
 	error = append_command(engine, run, caller, request, reason);
+	if (error && run_is_final(status))
+		attend_unpin(run);
 	if (error)
 		return error;
 	if (request->command->how)

@@ -18,6 +18,8 @@
 #define EVENTS_MAX 40
 /* The run's row, the events, a value and an audit line. */
 #define CHANGES_MAX (EVENTS_MAX + 3)
+/* The items of a run with longer texts than that are not kept for the next reader. */
+#define KEPT_TEXT_MAX (16u << 20)
 
 /* ---- loading ---- */
 
@@ -103,10 +105,66 @@ static int copy_item(const struct items *items, enum item_kind kind, const char 
 	return -ENOMEM;
 }
 
+/* What is kept, if it is of this run and has all of its events. */
+static bool take_kept(struct runs *runs, const struct run *run, struct items *ret_items,
+		      uint64_t *ret_sequence)
+{
+	bool is_it;
+
+	pthread_rwlock_rdlock(&runs->lock);
+	pthread_mutex_lock(&runs->kept_lock);
+	is_it = runs->kept_run == run->number && runs->kept_sequence == run->state.sequence;
+	if (is_it) {
+		*ret_items = runs->kept;
+		*ret_sequence = runs->kept_sequence;
+		runs->kept = (struct items){0};
+		runs->kept_run = 0;
+	}
+	pthread_mutex_unlock(&runs->kept_lock);
+	pthread_rwlock_unlock(&runs->lock);
+	return is_it;
+}
+
+int history_borrow_items(struct engine *engine, struct run *run, struct items *ret_items,
+			 uint64_t *ret_sequence)
+{
+	struct run_state state = {0};
+	int error;
+
+	*ret_items = (struct items){0};
+	if (take_kept(engine->runs, run, ret_items, ret_sequence))
+		return 0;
+	error = history_fold(engine, run->number, &state, ret_items);
+	*ret_sequence = state.sequence;
+	run_state_free(&state);
+	if (error)
+		items_clear(ret_items);
+	return error;
+}
+
+void history_return_items(struct engine *engine, struct run *run, struct items *items,
+			  uint64_t sequence)
+{
+	struct runs *runs = engine->runs;
+	struct items old = *items;
+
+	if (items->text_bytes <= KEPT_TEXT_MAX) {
+		pthread_mutex_lock(&runs->kept_lock);
+		old = runs->kept;
+		runs->kept = *items;
+		runs->kept_run = run->number;
+		runs->kept_sequence = sequence;
+		pthread_mutex_unlock(&runs->kept_lock);
+	}
+	items_clear(&old);
+	*items = (struct items){0};
+}
+
 int history_find_item(struct engine *engine, struct run *run, enum item_kind kind, const char *name,
 		      struct item *ret_item)
 {
-	struct items items = {0};
+	struct items items;
+	uint64_t sequence;
 	bool is_loaded;
 	int error = 0;
 
@@ -117,10 +175,11 @@ int history_find_item(struct engine *engine, struct run *run, enum item_kind kin
 	pthread_rwlock_unlock(&engine->runs->lock);
 	if (is_loaded)
 		return error;
-	error = history_fold(engine, run->number, NULL, &items);
-	if (!error)
-		error = copy_item(&items, kind, name, ret_item);
-	items_clear(&items);
+	error = history_borrow_items(engine, run, &items, &sequence);
+	if (error)
+		return error;
+	error = copy_item(&items, kind, name, ret_item);
+	history_return_items(engine, run, &items, sequence);
 	return error;
 }
 

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "engine/audit.h"
+#include "engine/log.h"
 #include "engine/run_private.h"
 #include "engine/runs.h"
 
@@ -37,6 +39,17 @@ void record_unlock(struct run *run)
 {
 	pthread_mutex_unlock(&run->lock);
 	run_put(run);
+}
+
+void record_note_refusal(struct engine *engine, const struct caller *caller, const char *event,
+			 const char *id, const char *name, const struct reason *reason)
+{
+	if (!reason || !reason->code[0])
+		return;
+	log_note(engine, event, false,
+		 json_pack("{s:s, s:o, s:s, s:o, s:I}", "run", id, "name", audit_string(name),
+			   "code", reason->code, "message", audit_string(reason->message), "uid",
+			   (json_int_t)caller->uid));
 }
 
 int record_check_name(const char *name, struct reason *reason)

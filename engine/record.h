@@ -10,6 +10,8 @@
  * Functions that block for a commit: step_record, timer_arm, signal_deliver, and step_ask,
  * step_declare when they find a determinism violation: that ends the attempt and fails the run.
  *
+ * Why something is refused is also noted in the log.
+ *
  * Codes: -EPERM attempt_required (the caller is no process of the current attempt), -EILSEQ
  * determinism_violation, -EEXIST, -EINVAL name_invalid, -EFBIG value_too_large, -ENOENT (no such
  * run), -EBUSY run_finished, -ENOSPC, -EIO, -ENOMEM.

@@ -71,55 +71,39 @@ void items_clear(struct items *items)
 		free(items->list[i].text);
 	}
 	free(items->list);
-	free(items->index);
+	free(items->slots);
 	*items = (struct items){0};
 }
 
-/* Where in the index a name is, or would go. There is always room: see grow_index. */
-static size_t place_of(const struct items *items, enum item_kind kind, const char *name)
+/* FNV-1a, over what an item is called by. */
+static size_t hash(enum item_kind kind, const char *name)
 {
-	uint64_t hash = 0xcbf29ce484222325 ^ (uint64_t)kind; /* FNV-1a */
-	size_t at;
+	uint64_t sum = 0xcbf29ce484222325u ^ (uint64_t)kind;
 
-	for (const char *c = name; *c; c++)
-		hash = (hash ^ (unsigned char)*c) * 0x100000001b3;
-	for (at = hash & (items->index_room - 1); items->index[at];
-	     at = (at + 1) & (items->index_room - 1)) {
-		const struct item *item = &items->list[items->index[at] - 1];
+	for (; *name; name++)
+		sum = (sum ^ (uint8_t)*name) * 0x100000001b3u;
+	return (size_t)(sum ^ sum >> 32);
+}
+
+/* The slot that holds the item, or the empty one where it belongs. There are slots. */
+static uint32_t *slot_of(const struct items *items, enum item_kind kind, const char *name)
+{
+	size_t mask = items->slot_count - 1, at = hash(kind, name) & mask;
+
+	for (; items->slots[at]; at = (at + 1) & mask) {
+		const struct item *item = &items->list[items->slots[at] - 1];
 
 		if (item->kind == kind && strcmp(item->name, name) == 0)
 			break;
 	}
-	return at;
+	return &items->slots[at];
 }
 
 static struct item *find(const struct items *items, enum item_kind kind, const char *name)
 {
-	size_t at = items->count ? place_of(items, kind, name) : 0;
+	uint32_t place = items->slot_count ? *slot_of(items, kind, name) : 0;
 
-	return items->count && items->index[at] ? &items->list[items->index[at] - 1] : NULL;
-}
-
-/* At most half full, so that a chain is short. Returns whether there is room for one more. */
-static bool grow_index(struct items *items)
-{
-	size_t room = items->index_room ? items->index_room * 2 : 16;
-	uint32_t *old = items->index;
-
-	if ((items->count + 1) * 2 <= items->index_room)
-		return true;
-	items->index = calloc(room, sizeof(*items->index));
-	if (!items->index || items->count >= UINT32_MAX) {
-		free(items->index);
-		items->index = old;
-		return false;
-	}
-	items->index_room = room;
-	for (size_t i = 0; i < items->count; i++)
-		items->index[place_of(items, items->list[i].kind, items->list[i].name)] =
-		    (uint32_t)i + 1;
-	free(old);
-	return true;
+	return place ? &items->list[place - 1] : NULL;
 }
 
 const struct item *items_find(const struct items *items, enum item_kind kind, const char *name)
@@ -153,6 +137,31 @@ static char *copy_text(const char *text, size_t length)
 	return copy;
 }
 
+/* Room for one more, in the list and in the slots. */
+static int make_room(struct items *items)
+{
+	size_t room = items->room ? items->room * 2 : 8;
+	struct item *list;
+	uint32_t *slots;
+
+	if (items->count < items->room)
+		return 0;
+	list = realloc(items->list, room * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	items->list = list;
+	slots = calloc(room * 2, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	free(items->slots);
+	items->slots = slots;
+	items->slot_count = room * 2;
+	items->room = room;
+	for (size_t i = 0; i < items->count; i++)
+		*slot_of(items, list[i].kind, list[i].name) = (uint32_t)i + 1;
+	return 0;
+}
+
 static int add_item(struct items *items, enum item_kind kind, const struct event *event)
 {
 	struct item item = {
@@ -169,22 +178,14 @@ static int add_item(struct items *items, enum item_kind kind, const struct event
 
 	if (kind == ITEM_TIMER)
 		item.bytes = event->text_length;
-	if (item.text && item.name && items->count == items->room) {
-		size_t room = items->room ? items->room * 2 : 8;
-		struct item *list = realloc(items->list, room * sizeof(*list));
-
-		if (list) {
-			items->list = list;
-			items->room = room;
-		}
-	}
-	if (!item.text || !item.name || items->count == items->room || !grow_index(items)) {
+	if (!item.text || !item.name || make_room(items) != 0) {
 		free(item.text);
 		free(item.name);
 		return -ENOMEM;
 	}
-	items->index[place_of(items, kind, item.name)] = (uint32_t)items->count + 1;
 	items->list[items->count++] = item;
+	items->text_bytes += event->text_length;
+	*slot_of(items, kind, item.name) = (uint32_t)items->count;
 	return 0;
 }
 
@@ -310,7 +311,9 @@ static int end(struct run_state *state, enum run_status status, const struct eve
 		state->result_sequence = event->sequence;
 		state->result_bytes = event->bytes;
 	}
-	return status == RUN_COMPLETED || status == RUN_TIMED_OUT ? 0 : set_error(state, event);
+	/* A completed run forgets why an attempt failed; of one that timed out it is the best hint.
+	 */
+	return status == RUN_TIMED_OUT ? 0 : set_error(state, event);
 }
 
 /* Which event may come when; of an unfinished run. */

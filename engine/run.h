@@ -56,12 +56,13 @@ struct item {
 	char *name;
 };
 
-/* Items in the order of their events, and found by name however many there are. */
+/* Items in the order of their events. Names are found by a hash table: a run may have 10,000. */
 struct items {
 	struct item *list;
 	size_t count, room;
-	uint32_t *index; /* run.c's own: places in the list, from 1, by hash */
-	size_t index_room;
+	uint32_t *slots;   /* places in the list, from 1; 0: empty */
+	size_t slot_count; /* a power of two; more than half are empty */
+	size_t text_bytes; /* of all texts */
 };
 
 struct run_state {

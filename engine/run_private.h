@@ -42,15 +42,18 @@ struct process {
 	size_t asked_count, asked_room;
 	unsigned open_steps;	   /* (lock) */
 	_Atomic bool has_ended;	   /* the pidfd is readable */
-	_Atomic bool should_park;  /* it was idle for park_after */
+	_Atomic uint32_t wakes;	   /* how often a wait of one of its processes ended */
+	_Atomic uint32_t idle_at;  /* it was idle for park_after, with `wakes` one less; 0: it was not */
 	_Atomic bool is_too_large; /* its output is over the limit */
 	bool is_polled;		   /* its pidfd is looked at by the ticks */
 	bool is_killed;		   /* (lock) */
+	int64_t killed_ns;	   /* (lock) wall: when it was told so the last time */
 	bool is_collected;	   /* (lock) `end` is known */
 	struct attempt_end end;
-	uint64_t cpu_ns;		 /* (supervisor) at the last look */
-	int64_t idle_since_ns;		 /* (supervisor) monotonic; 0: not idle */
-	struct run *run;		 /* with a reference */
+	uint64_t cpu_ns;     /* (supervisor) at the last look */
+	int64_t idle_since_ns; /* (supervisor) monotonic; 0: not idle */
+	uint32_t wakes_seen; /* (supervisor) at the last look */
+	struct run *run;     /* with a reference */
 	struct process *previous, *next; /* (supervisor) those that run */
 };
 
@@ -96,6 +99,10 @@ struct runs {
 	    id_locks[ID_STRIPES]; /* one start of an ID at a time; held across its commit */
 	struct supervisor *supervisor;
 	int log_directory;
+	pthread_mutex_t kept_lock; /* taken last */
+	struct items kept;	   /* the items that were read last; see history_borrow_items */
+	uint64_t kept_run;	   /* whose; 0: nobody's */
+	uint64_t kept_sequence;
 };
 
 /* ---- the table: runs.c ---- */
@@ -155,6 +162,18 @@ void history_drop_items(struct engine *engine, struct run *run);
 int history_fold(struct engine *engine, uint64_t number, struct run_state *ret_state,
 		 struct items *ret_items);
 
+/*
+ * The items of a run to read, without run->lock: those that the last reader returned, or a fold of
+ * the stored events. Listing a directory asks for each of its names by itself, so folding for each
+ * would take hours where a run has thousands of steps. `ret_sequence` is the event that they are up
+ * to. Ownership: the caller's until history_return_items, which each success needs. Returns -EIO,
+ * ...
+ */
+int history_borrow_items(struct engine *engine, struct run *run, struct items *ret_items,
+			 uint64_t *ret_sequence);
+void history_return_items(struct engine *engine, struct run *run, struct items *items,
+			  uint64_t sequence);
+
 /* An item by name, copied: text and name are the caller's to free. Without run->lock. */
 int history_find_item(struct engine *engine, struct run *run, enum item_kind kind, const char *name,
 		      struct item *ret_item);
@@ -198,6 +217,9 @@ void attend_kill(struct run *run);
 /* Gives up the pin, if there is one. Context: run->lock. */
 void attend_unpin(struct run *run);
 
+/* Pins the run's version, if it is loaded. Context: run->lock; the run has no pin. */
+void attend_take_pin(struct engine *engine, struct run *run);
+
 /* Pins `version`, which carries a pin already that the run takes over, with the reference. */
 void attend_pin(struct run *run, struct version *version);
 
@@ -213,6 +235,13 @@ void attend_finished(struct engine *engine, struct run *run);
 int record_lock(struct engine *engine, const struct caller *caller, const char *id,
 		struct run **ret_run, struct reason *reason);
 void record_unlock(struct run *run);
+
+/*
+ * Notes in the log why something was not recorded: its caller hears an errno only. `event` is
+ * "step_refused" and the like.
+ */
+void record_note_refusal(struct engine *engine, const struct caller *caller, const char *event,
+			 const char *id, const char *name, const struct reason *reason);
 
 /* Returns -EINVAL name_invalid. */
 int record_check_name(const char *name, struct reason *reason);

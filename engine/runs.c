@@ -57,6 +57,7 @@ int runs_new(struct engine *engine)
 	pthread_rwlock_init(&runs->lock, &attributes);
 	pthread_rwlockattr_destroy(&attributes);
 	pthread_mutex_init(&runs->waits_lock, NULL);
+	pthread_mutex_init(&runs->kept_lock, NULL);
 	for (size_t i = 0; i < ID_STRIPES; i++)
 		pthread_mutex_init(&runs->id_locks[i], NULL);
 	runs->bucket_count = BUCKETS_MIN;
@@ -86,6 +87,8 @@ void runs_free(struct engine *engine)
 	for (size_t i = 0; i < ID_STRIPES; i++)
 		pthread_mutex_destroy(&runs->id_locks[i]);
 	pthread_mutex_destroy(&runs->waits_lock);
+	pthread_mutex_destroy(&runs->kept_lock);
+	items_clear(&runs->kept);
 	pthread_rwlock_destroy(&runs->lock);
 	free(runs->buckets);
 	free(runs);
@@ -476,14 +479,17 @@ int runs_each_item(struct engine *engine, const char *id, enum item_kind kind,
 		   int (*each)(void *context, const char *name), void *context)
 {
 	struct run *run = runs_find(engine, id);
-	struct items items = {0};
-	int error = run ? history_fold(engine, run->number, NULL, &items) : -ENOENT;
+	struct items items;
+	uint64_t sequence;
+	int error = run ? history_borrow_items(engine, run, &items, &sequence) : -ENOENT;
 
-	for (size_t i = 0; !error && i < items.count; i++) {
-		if (items.list[i].kind == kind)
-			error = each(context, items.list[i].name);
+	if (!error) {
+		for (size_t i = 0; !error && i < items.count; i++) {
+			if (items.list[i].kind == kind)
+				error = each(context, items.list[i].name);
+		}
+		history_return_items(engine, run, &items, sequence);
 	}
-	items_clear(&items);
 	run_put(run);
 	return error;
 }
@@ -550,15 +556,19 @@ static int remove_locked(struct engine *engine, const struct caller *caller, str
 
 	if (run->is_removed)
 		return -ENOENT;
-	if (!run_is_final(run->state.status) || run->process)
-		return reason_set(
-		    reason, EBUSY, "run_unfinished",
-		    "run %s is %s: only finished runs can be removed; cancel it first: "
-		    "echo cancel > runs/%s/ctl",
-		    run->id, run_status_name(run->state.status), run->id);
-	line =
-	    audit_line("run_removed", clock_wall_ns(), caller,
-		       json_pack("{s:s, s:s}", "run", run->id, "type", run->state.type), &length);
+	if (run_is_final(run->state.status) && run->process)
+		return reason_set(reason, EBUSY, "run_ending",
+				  "run %s is %s, but its processes are still being ended: try again "
+				  "in a moment",
+				  run->id, run_status_name(run->state.status));
+	if (!run_is_final(run->state.status))
+		return reason_set(reason, EBUSY, "run_unfinished",
+				  "run %s is %s: only finished runs can be removed; cancel it first: "
+				  "echo cancel > runs/%s/ctl",
+				  run->id, run_status_name(run->state.status), run->id);
+	line = audit_line("run_removed", clock_wall_ns(), caller,
+			  json_pack("{s:s, s:s}", "run", run->id, "type", run->state.type),
+			  &length);
 	error = line ? journal_remove_run(engine->store, run->id, run->number, line, length, reason)
 		     : -ENOMEM;
 	free(line);

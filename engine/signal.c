@@ -29,6 +29,8 @@ int signal_check(struct engine *engine, const struct caller *caller, const char 
 		error = runs_view(engine, id, &view);
 	if (!error && run_is_final(view.status))
 		error = refuse_finished(id, view.status, reason);
+	if (error)
+		record_note_refusal(engine, caller, "signal_refused", id, name, reason);
 	return error;
 }
 
@@ -103,7 +105,7 @@ int signal_deliver(struct engine *engine, const struct caller *caller, const cha
 		   const char *name, int fd, uint64_t size, struct reason *reason)
 {
 	struct value *value = NULL;
-	struct run *run;
+	struct run *run = NULL;
 	int error = runs_check_access(engine, caller, id);
 
 	if (!error)
@@ -113,14 +115,16 @@ int signal_deliver(struct engine *engine, const struct caller *caller, const cha
 				   "signal \"%s\" has more than %u bytes", name, SIGNAL_BYTES_MAX);
 	if (!error)
 		error = value_read(engine->store, fd, size, &value, reason);
-	if (error)
-		return error;
-	run = runs_find(engine, id);
-	if (!run) {
+	if (!error)
+		run = runs_find(engine, id);
+	if (run)
+		error = deliver_to(engine, run, caller, name, value, reason);
+	else
 		value_settle(value, false);
-		return -ENOENT;
-	}
-	error = deliver_to(engine, run, caller, name, value, reason);
+	if (!error && !run)
+		error = -ENOENT;
 	run_put(run);
+	if (error)
+		record_note_refusal(engine, caller, "signal_refused", id, name, reason);
 	return error;
 }

@@ -194,7 +194,7 @@ static int append_start(struct engine *engine, struct run *run, const struct cal
 	return error;
 }
 
-/* Makes the run, which takes the pin over. */
+/* Makes the run, which takes the pin and the input over. */
 static int create(struct engine *engine, const struct caller *caller, struct version *version,
 		  const char *id, struct value *input, struct reason *reason)
 {

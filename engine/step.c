@@ -45,15 +45,18 @@ static int violate(struct engine *engine, struct run *run, struct reason *reason
 
 	/* Recorded or not, the attempt must not go on. */
 	attend_kill(run);
-	attend_finished(engine, run);
+	if (!error)
+		attend_finished(engine, run);
+	supervisor_attend(engine, run);
 	if (error && reason)
 		*reason = failure;
 	return error ? error : -EILSEQ;
 }
 
+/* Backwards: mostly it is the one that was asked for last. */
 static struct asked *find_asked(struct process *process, const char *name)
 {
-	for (size_t i = 0; i < process->asked_count; i++) {
+	for (size_t i = process->asked_count; i-- > 0;) {
 		if (strcmp(process->asked[i].name, name) == 0)
 			return &process->asked[i];
 	}
@@ -124,16 +127,20 @@ int step_ask(struct engine *engine, const struct caller *caller, const char *id,
 {
 	struct reason own = {0};
 	struct run *run;
-	int error = record_check_name(name, reason);
+	int error = record_check_name(name, reason ? reason : &own);
 
+	if (!reason)
+		reason = &own;
 	if (!error)
 		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		if (ret_attempt)
+			*ret_attempt = run->state.attempt;
+		error = ask(engine, run, name, reason);
+		record_unlock(run);
+	}
 	if (error)
-		return error;
-	if (ret_attempt)
-		*ret_attempt = run->state.attempt;
-	error = ask(engine, run, name, reason ? reason : &own);
-	record_unlock(run);
+		record_note_refusal(engine, caller, "step_refused", id, name, reason);
 	return error;
 }
 
@@ -189,17 +196,22 @@ int step_declare(struct engine *engine, const struct caller *caller, const char 
 {
 	struct reason own = {0};
 	struct run *run;
-	int error;
+	int error = 0;
 
+	if (!reason)
+		reason = &own;
 	if (length > EVENT_TEXT_MAX || memchr(command, 0, length))
-		return reason_set(reason, EINVAL, "command_invalid",
-				  "a step's command has at most %u bytes, and no NUL",
-				  EVENT_TEXT_MAX);
-	error = record_lock(engine, caller, id, &run, reason);
+		error =
+		    reason_set(reason, EINVAL, "command_invalid",
+			       "a step's command has at most %u bytes, and no NUL", EVENT_TEXT_MAX);
+	if (!error)
+		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		error = declare(engine, run, name, command, length, reason);
+		record_unlock(run);
+	}
 	if (error)
-		return error;
-	error = declare(engine, run, name, command, length, reason ? reason : &own);
-	record_unlock(run);
+		record_note_refusal(engine, caller, "step_refused", id, name, reason);
 	return error;
 }
 
@@ -282,11 +294,13 @@ static int record(struct engine *engine, struct run *run, const char *name, stru
 int step_record(struct engine *engine, const struct caller *caller, const char *id,
 		const char *name, int fd, uint64_t size, struct reason *reason)
 {
-	struct reason own = {0};
 	struct value *value = NULL;
+	struct reason own = {0};
 	struct run *run;
-	int error = record_check_name(name, reason);
+	int error = record_check_name(name, reason ? reason : &own);
 
+	if (!reason)
+		reason = &own;
 	if (!error && size > STEP_BYTES_MAX)
 		error = reason_set(reason, EFBIG, "value_too_large",
 				   "the result of step \"%s\" has more than %u bytes", name,
@@ -297,14 +311,14 @@ int step_record(struct engine *engine, const struct caller *caller, const char *
 		error = value_read(engine->store, fd, size, &value, reason);
 	if (!error)
 		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		error = record(engine, run, name, value, reason);
+		record_unlock(run);
+	}
 	if (error) {
 		value_settle(value, false);
-		return error;
+		record_note_refusal(engine, caller, "step_refused", id, name, reason);
 	}
-	error = record(engine, run, name, value, reason ? reason : &own);
-	record_unlock(run);
-	if (error)
-		value_settle(value, false);
 	return error;
 }
 

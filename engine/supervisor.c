@@ -217,6 +217,7 @@ void supervisor_schedule(struct engine *engine, struct run *run, int64_t due_ns)
 			is_first = run->heap_place == 1;
 		} else if (due_ns) {
 			atomic_store(&supervisor->has_lost, true);
+			is_first = true; /* the watcher may be waiting for ever */
 		}
 	}
 	pthread_mutex_unlock(&supervisor->lock);
@@ -231,11 +232,11 @@ bool supervisor_take_slot(struct engine *engine, struct run *run)
 
 	pthread_mutex_lock(&supervisor->lock);
 	/* Who waits already goes first, unless this one was called up. */
-	has_room = supervisor->running < supervisor->running_max &&
+	has_room = !supervisor->is_stopping && supervisor->running < supervisor->running_max &&
 		   (run->is_granted || !supervisor->slots);
 	if (has_room)
 		supervisor->running++;
-	else
+	else if (!supervisor->is_stopping)
 		push_slot(supervisor, run);
 	pthread_mutex_unlock(&supervisor->lock);
 	return has_room;
@@ -248,6 +249,8 @@ void supervisor_give_slot(struct engine *engine)
 	pthread_mutex_lock(&supervisor->lock);
 	supervisor->running--;
 	grant(supervisor);
+	if (!supervisor->running)
+		pthread_cond_broadcast(&supervisor->quiet);
 	pthread_mutex_unlock(&supervisor->lock);
 }
 
@@ -282,8 +285,6 @@ void supervisor_unwatch(struct engine *engine, struct process *process)
 		supervisor->processes = process->next;
 	if (process->next)
 		process->next->previous = process->previous;
-	if (!supervisor->processes)
-		pthread_cond_broadcast(&supervisor->quiet);
 	pthread_mutex_unlock(&supervisor->lock);
 }
 
@@ -405,6 +406,7 @@ static int64_t park_after_ns(const struct supervisor *supervisor)
 static bool is_idle(struct supervisor *supervisor, struct process *process)
 {
 	int64_t now_ns = clock_monotonic_ns();
+	uint32_t wakes = atomic_load(&process->wakes);
 	uint64_t cpu_ns;
 
 	if (!atomic_load(&process->run->waiter_count)) {
@@ -413,8 +415,9 @@ static bool is_idle(struct supervisor *supervisor, struct process *process)
 	}
 	if (attempt_cpu_ns(&process->attempt, &cpu_ns) != 0)
 		return false;
-	if (cpu_ns != process->cpu_ns || !process->idle_since_ns) {
+	if (cpu_ns != process->cpu_ns || wakes != process->wakes_seen || !process->idle_since_ns) {
 		process->cpu_ns = cpu_ns;
+		process->wakes_seen = wakes;
 		process->idle_since_ns = now_ns;
 	}
 	return now_ns - process->idle_since_ns >= park_after_ns(supervisor);
@@ -453,7 +456,7 @@ static void look_at(struct supervisor *supervisor, struct process *process)
 	/* Whether it can be woken again is the look's to decide. */
 	if (is_idle(supervisor, process)) {
 		process->idle_since_ns = 0;
-		atomic_store(&process->should_park, true);
+		atomic_store(&process->idle_at, process->wakes_seen + 1);
 		mark(supervisor, process->run);
 	}
 }
@@ -464,8 +467,11 @@ static bool tick(struct supervisor *supervisor)
 	bool has_processes;
 
 	pthread_mutex_lock(&supervisor->lock);
-	for (struct process *process = supervisor->processes; process; process = process->next)
-		look_at(supervisor, process);
+	for (struct process *process = supervisor->processes; process; process = process->next) {
+		/* One that has ended is being collected. */
+		if (!atomic_load(&process->has_ended))
+			look_at(supervisor, process);
+	}
 	has_processes = supervisor->processes != NULL;
 	pthread_mutex_unlock(&supervisor->lock);
 	return has_processes;
@@ -685,8 +691,12 @@ void supervisor_stop(struct engine *engine)
 	supervisor->is_stopping = true;
 	for (struct process *process = supervisor->processes; process; process = process->next)
 		mark(supervisor, process->run);
-	/* A look that has just started an attempt finds out by itself, before it is over. */
-	while (!is_quiet(supervisor) || supervisor->processes)
+	/*
+	 * A look that has just started an attempt finds out by itself, before it is over. Who has a
+	 * place is starting or running an attempt, and from now on nobody gets one; other looks may go
+	 * on, and under a stream of requests they would never end.
+	 */
+	while (supervisor->running)
 		pthread_cond_wait(&supervisor->quiet, &supervisor->lock);
 	pthread_mutex_unlock(&supervisor->lock);
 }

@@ -88,11 +88,13 @@ int timer_arm(struct engine *engine, const struct caller *caller, const char *id
 				   "a timer holds 90s, 15m, 36h, 30d or @UNIX_SECONDS");
 	if (!error)
 		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		memcpy(line, text, length);
+		line[length] = '\0';
+		error = arm(engine, run, name, line, reason);
+		record_unlock(run);
+	}
 	if (error)
-		return error;
-	memcpy(line, text, length);
-	line[length] = '\0';
-	error = arm(engine, run, name, line, reason);
-	record_unlock(run);
+		record_note_refusal(engine, caller, "timer_refused", id, name, reason);
 	return error;
 }

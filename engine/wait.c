@@ -165,6 +165,22 @@ int wait_add(struct engine *engine, struct waiter *waiter, const struct caller *
 	return error;
 }
 
+/*
+ * One of the attempt's own processes waits no longer: it is not idle now, whatever was measured before.
+ * With waits_lock.
+ */
+static void note_woken(struct engine *engine, const struct waiter *waiter)
+{
+	struct run *run = waiter->run;
+
+	if (!waiter->attempt)
+		return;
+	pthread_rwlock_rdlock(&engine->runs->lock);
+	if (run->process && run->process->number == waiter->attempt)
+		atomic_fetch_add(&run->process->wakes, 1);
+	pthread_rwlock_unlock(&engine->runs->lock);
+}
+
 bool wait_remove(struct engine *engine, struct waiter *waiter)
 {
 	struct run *run = waiter->run;
@@ -172,8 +188,10 @@ bool wait_remove(struct engine *engine, struct waiter *waiter)
 
 	pthread_mutex_lock(&engine->runs->waits_lock);
 	was_listed = waiter->is_listed;
-	if (was_listed)
+	if (was_listed) {
 		unlink_waiter(waiter);
+		note_woken(engine, waiter);
+	}
 	pthread_mutex_unlock(&engine->runs->waits_lock);
 	if (was_listed)
 		run_put(run);
@@ -224,6 +242,7 @@ void wait_notify(struct engine *engine, struct run *run, const struct event *eve
 		if (!is_over)
 			continue;
 		unlink_waiter(waiter);
+		note_woken(engine, waiter);
 		released++;
 		waiter->ready(waiter);
 	}

@@ -86,22 +86,23 @@ int client_print(const struct client *client, int fd, bool *ret_is_told)
 	return error;
 }
 
-void client_show_error(const struct client *client)
+const char *client_error(const struct client *client, char text[CLIENT_ERROR_ROOM])
 {
-	char text[4096];
-	ssize_t got;
+	ssize_t got = 0;
 	char *path;
 	int fd;
 
+	text[0] = '\0';
 	if (asprintf(&path, "%s/error", client->run) < 0)
-		return;
+		return text;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	free(path);
 	if (fd < 0)
-		return;
-	got = read(fd, text, sizeof(text));
+		return text;
+	got = read(fd, text, CLIENT_ERROR_ROOM - 1);
 	close(fd);
-	if (got > 0)
-		say("%s: %.*s", client->command, (int)(text[got - 1] == '\n' ? got - 1 : got),
-		    text);
+	text[got > 0 ? got : 0] = '\0';
+	if (got > 0 && text[got - 1] == '\n')
+		text[got - 1] = '\0';
+	return text;
 }

@@ -41,7 +41,9 @@ int client_write(int fd, const char *bytes, size_t length);
  */
 int client_print(const struct client *client, int fd, bool *ret_is_told);
 
-/* Prints the run's `error` to stderr, if it has one and we may read it. */
-void client_show_error(const struct client *client);
+/* The run's `error` without its newline; "" when it has none, or we may not read it. Returns
+ * `text`. */
+#define CLIENT_ERROR_ROOM 4096
+const char *client_error(const struct client *client, char text[CLIENT_ERROR_ROOM]);
 
 #endif

@@ -96,17 +96,27 @@ static char *make_text(char **argv)
 
 /* ---- asking ---- */
 
+static int tell_violation(const struct step *step)
+{
+	char text[CLIENT_ERROR_ROOM];
+
+	client_error(&step->client, text);
+	if (text[0])
+		say("step: %s", text);
+	else
+		say("step: determinism violation: step \"%s\" was asked for twice, or with another "
+		    "command than the recorded one",
+		    step->name);
+	return EXIT_FOR_GOOD;
+}
+
 static int fail(const struct step *step, int error)
 {
 	const char *name = step->name;
 
 	switch (error) {
 	case EILSEQ:
-		say("step: determinism violation at step \"%s\": it was asked for twice, or with "
-		    "another command than the recorded one",
-		    name);
-		client_show_error(&step->client);
-		return EXIT_FOR_GOOD;
+		return tell_violation(step);
 	case EPERM:
 		say("step: this is not a process of the current attempt of %s, which alone may "
 		    "record step \"%s\"",

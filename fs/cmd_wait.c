@@ -54,21 +54,30 @@ static const char *describe_end(int error)
 	}
 }
 
+static int fail_result(const struct wish *wish, int error)
+{
+	const char *run = wish->client.run, *end = describe_end(error);
+	char text[CLIENT_ERROR_ROOM];
+
+	if (!end)
+		say("wait: the result of %s: %s", run, strerror(error));
+	else if (client_error(&wish->client, text)[0])
+		say("wait: %s has no result: %s: %s", run, end, text);
+	else
+		say("wait: %s has no result: %s", run, end);
+	return EXIT_FAILED;
+}
+
 static int fail(const struct wish *wish, int error)
 {
-	const struct subject *subject = wish->subject;
-	const char *run = wish->client.run, *end = describe_end(error);
+	const char *word = wish->subject->word, *run = wish->client.run;
 
-	if (subject->has_name && error == ECANCELED)
-		say("wait: %s ended without %s \"%s\"", run, subject->word, wish->name);
-	else if (subject->has_name)
-		say("wait: %s \"%s\" of %s: %s", subject->word, wish->name, run, strerror(error));
-	else if (end)
-		say("wait: %s has no result: %s", run, end);
+	if (!wish->subject->has_name)
+		return fail_result(wish, error);
+	if (error == ECANCELED)
+		say("wait: %s ended without %s \"%s\"", run, word, wish->name);
 	else
-		say("wait: the result of %s: %s", run, strerror(error));
-	if (error != ENOENT && error != EACCES)
-		client_show_error(&wish->client);
+		say("wait: %s \"%s\" of %s: %s", word, wish->name, run, strerror(error));
 	return EXIT_FAILED;
 }
 

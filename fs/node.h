@@ -113,6 +113,12 @@ uint64_t node_of_index(uint32_t slot);
 /* The id of a name (NODE_TEXT_MAX at most), with one more look-up counted; 0 without memory. */
 uint64_t node_get(struct node_table *table, enum place place, const char *name);
 
+/*
+ * What had this name was removed: what gets it next has an id of its own, for the kernel keeps a removed
+ * directory dead for as long as somebody is in it.
+ */
+void node_retire(struct node_table *table, enum place place, const char *name);
+
 /* The kernel forgets `count` look-ups; ids that are computed are accepted and need nothing. */
 void node_forget(struct node_table *table, uint64_t id, uint64_t count);
 

@@ -47,6 +47,7 @@ static int remove_run(struct call *call)
 		snprintf(prefix, sizeof(prefix), "%s/", call->name);
 		spool_sweep(call->fs, &box_step, prefix);
 		spool_sweep(call->fs, &box_signal, prefix);
+		node_retire(call->fs->nodes, PLACE_RUN, call->name);
 	}
 	return r;
 }

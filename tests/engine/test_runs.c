@@ -168,6 +168,7 @@ RUNS(fails_and_is_tried_again)
 	expect_history(&world, "1", "\"exit_code\":3", 1);
 	expect_history(&world, "1", "retry_at", 3);
 	expect_value(&world, "1", RUN_VALUE_RESULT, NULL, "done\n");
+	cr_assert_not(view.has_error);
 	world_close(&world);
 }
 

@@ -233,3 +233,13 @@ class Texts(MountCase):
             for program in re.findall(r"`(bin/[a-z]+)`", text):
                 self.assertTrue(os.access(ROOT / "examples" / name / program, os.X_OK), program)
         run("sh", "-n", ROOT / "examples/saga/bin/run", check=True)
+
+    def test_the_codes_in_the_troubleshooting_table_exist(self):
+        sources = "".join(path.read_text() for folder in ("engine", "fs", "store")
+                          for path in (ROOT / folder).glob("*.c"))
+        table = (ROOT / "docs/workflows.md").read_text().split("## Troubleshooting")[1]
+        codes = [code for line in table.splitlines() if line.startswith("| `")
+                 for code in re.findall(r"`([a-z_]+)`", line.split("|")[1])]
+        self.assertGreater(len(codes), 20)
+        for code in codes:
+            self.assertIn(f'"{code}"', sources, code)
