@@ -144,8 +144,11 @@ static void process_free(struct process *process)
 		free(process->asked[i].command);
 	}
 	free(process->asked);
-	if (process->output >= 0)
+	/* Its user may have sent a descriptor out of the attempt: what it holds goes anyway. */
+	if (process->output >= 0) {
+		(void)!ftruncate(process->output, 0);
 		close(process->output);
+	}
 	run_put(process->run);
 	free(process);
 }

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -73,6 +75,17 @@ static void be_killable_like_others(void)
 	if (read(fd, text, sizeof(text) - 1) > 0 && strtol(text, NULL, 10) < 0)
 		(void)!pwrite(fd, "0", 1, 0);
 	close(fd);
+}
+
+/*
+ * The daemon's session keyring may be that of root's login. Whoever has it as his own possesses the
+ * keys in it, whatever user he is (session-keyring(7)), so an attempt gets a new one.
+ */
+static void leave_keyring(const struct holder_child *child)
+{
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS &&
+	    errno != EPERM)
+		fail(child, "begin a session keyring", "");
 }
 
 static void become_user(const struct holder_args *args, const struct holder_child *child)
@@ -192,6 +205,7 @@ _Noreturn void holder_child_run(const struct holder_args *args, const struct hol
 	be_killable_like_others();
 	(void)setrlimit(RLIMIT_CORE, &no_core);
 	umask(022);
+	leave_keyring(child);
 	become_user(args, child);
 	die_with_holder(child);
 	if (chdir(directory) < 0)

@@ -23,6 +23,15 @@
 
 #define NOT_INSTRUMENTED __attribute__((no_sanitize("address", "undefined")))
 
+static struct rlimit files_limit;
+static bool has_files_limit;
+
+void launch_keep_files_limit(const struct rlimit *limit)
+{
+	files_limit = *limit;
+	has_files_limit = true;
+}
+
 struct birth {
 	const struct launch_request *request;
 	int error; /* the child writes it into our memory */
@@ -67,6 +76,8 @@ static NOT_INSTRUMENTED int be_born(void *argument)
 	char *const environment[] = {NULL};
 
 	reset_signals();
+	if (has_files_limit)
+		(void)setrlimit(RLIMIT_NOFILE, &files_limit);
 	if (give_descriptors(birth->request) == 0)
 		execve(birth->request->program, birth->request->argv, environment);
 	birth->error = errno;

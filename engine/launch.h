@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #define LAUNCH_DESCRIPTORS_MAX 8
@@ -25,6 +26,12 @@ struct launched {
 	int pidfd;	    /* close-on-exec */
 	bool has_namespace; /* it is PID 1 of a PID namespace of its own */
 };
+
+/*
+ * What RLIMIT_NOFILE programs get from now on, whatever the daemon has raised its own to: select(2)
+ * cannot take numbers over 1024. Context: before the first launch.
+ */
+void launch_keep_files_limit(const struct rlimit *limit);
 
 /*
  * Starts the program, in a PID namespace of its own where we may make one. Waits until it executes:

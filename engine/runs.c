@@ -22,6 +22,7 @@
 #include "store/journal.h"
 
 #define BUCKETS_MIN 1024
+#define QUICK_EVENTS 64
 
 static uint64_t hash_id(const char *id)
 {
@@ -391,6 +392,19 @@ static int find_value(struct engine *engine, struct run *run, enum run_value val
 		return find_item(engine, run, ITEM_TIMER, name, view);
 	}
 	return -ENOENT;
+}
+
+bool runs_is_quick(struct engine *engine, const char *id)
+{
+	struct runs *runs = engine->runs;
+	const struct run *run;
+	bool is_quick;
+
+	pthread_rwlock_rdlock(&runs->lock);
+	run = find(runs, id);
+	is_quick = !run || run->items || run->state.sequence <= QUICK_EVENTS;
+	pthread_rwlock_unlock(&runs->lock);
+	return is_quick;
 }
 
 int runs_find_value(struct engine *engine, const char *id, enum run_value value, const char *name,

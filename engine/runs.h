@@ -82,6 +82,12 @@ int runs_read_value(struct engine *engine, const char *id, enum run_value value,
  */
 int runs_step_command(struct engine *engine, const char *id, const char *name, char **ret_command);
 
+/*
+ * Whether what was recorded under a name is found at once: its items are in memory, or the history
+ * is short. Else the history is read for it, which is for a worker.
+ */
+bool runs_is_quick(struct engine *engine, const char *id);
+
 /* The names of steps, timers or signals that a run has, in order of recording. As runs_each_id, but
  * not under a lock. Returns also -ENOENT, -EIO, -ENOMEM. */
 int runs_each_item(struct engine *engine, const char *id, enum item_kind kind,

@@ -223,6 +223,17 @@ static void close_step(struct process *process, struct asked *asked)
 	process->open_steps--;
 }
 
+/* Who asks for names and gives them up again may do so for ever: nothing is left of that. */
+static void forget_step(struct process *process, struct asked *asked)
+{
+	free(asked->command);
+	asked->command = NULL;
+	if (asked->is_replayed)
+		return;
+	free(asked->name);
+	*asked = process->asked[--process->asked_count];
+}
+
 static int append_step(struct engine *engine, struct run *run, const char *name,
 		       struct value *value, struct reason *reason)
 {
@@ -241,6 +252,16 @@ static int append_step(struct engine *engine, struct run *run, const char *name,
 		event.text_length = strlen(asked->command);
 	}
 	return history_append(engine, run, &append, reason);
+}
+
+/* The history has its command now. */
+static void finish_step(struct process *process, struct asked *asked)
+{
+	if (!asked)
+		return;
+	close_step(process, asked);
+	free(asked->command);
+	asked->command = NULL;
 }
 
 static int record(struct engine *engine, struct run *run, const char *name, struct value *value,
@@ -266,7 +287,7 @@ static int record(struct engine *engine, struct run *run, const char *name, stru
 	}
 	error = append_step(engine, run, name, value, reason);
 	if (!error)
-		close_step(run->process, find_asked(run->process, name));
+		finish_step(run->process, find_asked(run->process, name));
 	return error;
 }
 
@@ -304,12 +325,16 @@ int step_record(struct engine *engine, const struct caller *caller, const char *
 void step_abandon(struct engine *engine, const char *id, const char *name)
 {
 	struct run *run = runs_find(engine, id);
+	struct asked *asked;
 
 	if (!run)
 		return;
 	pthread_mutex_lock(&run->lock);
-	if (run->process)
-		close_step(run->process, find_asked(run->process, name));
+	asked = run->process ? find_asked(run->process, name) : NULL;
+	if (asked && asked->is_open) {
+		close_step(run->process, asked);
+		forget_step(run->process, asked);
+	}
 	pthread_mutex_unlock(&run->lock);
 	run_put(run);
 }

@@ -29,6 +29,7 @@
 
 #define ATTENDING 16
 #define TICK_MS 500
+#define RESERVED_MAX 4 /* times the limit of an output */
 #define ENDED_AT_ONCE 64
 #define PARK_AFTER_DEFAULT_NS (10ll * 1000000000)
 #define RUNNING_DEFAULT 64
@@ -429,17 +430,28 @@ static bool is_over(const struct process *process)
 	return poll(&end, 1, 0) == 1;
 }
 
+/*
+ * By its size, or by the room that was reserved for it behind its end: fallocate(2) fills a disk
+ * without a byte. A filesystem reserves some of itself, so that has a wider limit.
+ */
+static bool is_too_large(int output)
+{
+	struct stat info;
+
+	return fstat(output, &info) == 0 &&
+	       (info.st_size > (off_t)STEP_BYTES_MAX ||
+		(uint64_t)info.st_blocks * 512 > (uint64_t)STEP_BYTES_MAX * RESERVED_MAX);
+}
+
 static void look_at(struct supervisor *supervisor, struct process *process)
 {
-	struct stat output;
 
 	if (process->is_polled && !atomic_load(&process->has_ended) && is_over(process)) {
 		atomic_store(&process->has_ended, true);
 		mark(supervisor, process->run);
 	}
 
-	if (fstat(process->output, &output) == 0 && output.st_size > (off_t)STEP_BYTES_MAX &&
-	    !atomic_exchange(&process->is_too_large, true))
+	if (is_too_large(process->output) && !atomic_exchange(&process->is_too_large, true))
 		mark(supervisor, process->run);
 	/* Whether it can be woken again is the look's to decide. */
 	if (is_idle(supervisor, process)) {

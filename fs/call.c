@@ -26,9 +26,9 @@ void call_init(struct call *call, fuse_req_t request, int (*run)(struct call *),
 	call->node = node;
 	call->name = name;
 	call->caller = (struct caller){
-		.uid = context->uid,
-		.gid = context->gid,
-		.pid = context->pid,
+	    .uid = context->uid,
+	    .gid = context->gid,
+	    .pid = context->pid,
 	};
 }
 
@@ -130,6 +130,17 @@ int call_keep(const struct call *call, struct call **ret_call)
 		fuse_req_interrupt_func(kept->request, on_interrupt, kept);
 	*ret_call = kept;
 	return 0;
+}
+
+void call_hold(struct call *call, struct held *held)
+{
+	pthread_mutex_lock(&call->fs->calls_lock);
+	call->held = held;
+	if (atomic_load(&call->fs->is_draining))
+		atomic_store(&call->is_cancelled, true);
+	pthread_mutex_unlock(&call->fs->calls_lock);
+	call->is_interruptible = true;
+	fuse_req_interrupt_func(call->request, on_interrupt, call);
 }
 
 void call_end(struct call *call)

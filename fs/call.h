@@ -8,8 +8,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "fs/node.h"
 #include "engine/work.h"
+#include "fs/node.h"
 
 /*
  * One request of the kernel on its way to its one answer. It begins on the stack of the thread that
@@ -89,6 +89,9 @@ void call_start(struct call *call);
  * that a drain cancels. Returns -ENOMEM, -ESHUTDOWN; then nothing was done.
  */
 int call_keep(const struct call *call, struct call **ret_call);
+
+/* Makes a kept call one that may be held, and that a signal ends: held.c. Takes over `held`. */
+void call_hold(struct call *call, struct held *held);
 
 /* Hands a kept call to its group of workers. Returns -EAGAIN (queue full), -ESHUTDOWN. */
 int call_submit(struct call *call);

@@ -338,8 +338,6 @@ static int rename_to_plain(struct call *call, struct spool *spool, const char *t
 {
 	int r;
 
-	if ((call->flags & RENAME_NOREPLACE) && is_taken(call, spool->kind, text))
-		return -EEXIST;
 	r = spool_turn_begin(call, spool);
 	if (r != 0)
 		return r;
@@ -348,6 +346,8 @@ static int rename_to_plain(struct call *call, struct spool *spool, const char *t
 			call->group = WORK_QUICK;
 		return -EAGAIN;
 	}
+	if ((call->flags & RENAME_NOREPLACE) && is_taken(call, spool->kind, text))
+		return -EEXIST;
 	r = judge(call, spool, text, &call->caller);
 	if (r == 0)
 		spool_unlink(call->fs, spool);
@@ -387,6 +387,8 @@ int commit_rename(struct call *call)
 	if (r < 0)
 		return r;
 	begin(call, from.kind);
+	if (!box_is_dot(from.text) && !call->may_block)
+		return -EAGAIN;
 	if (!box_is_dot(from.text))
 		return is_taken(call, from.kind, from.text) ? -EPERM : -ENOENT;
 	return rename_kept(call, &from, &to);

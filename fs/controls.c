@@ -91,6 +91,8 @@ int controls_write(struct call *call)
 		return -EAGAIN;
 	}
 	rundir_split(handle->node->name, &name);
+	if (handle->kind == HANDLE_CTL && !runfile_is_current(call, handle))
+		return -ENOENT;
 	if (handle->kind == HANDLE_CTL)
 		r = control_run(engine, &call->caller, name.id, call->data, call->size, &reason);
 	else

@@ -18,6 +18,7 @@
 
 #include "fs/attr.h"
 #include "fs/commit.h"
+#include "fs/rundir.h"
 #include "fs/spool.h"
 
 /*
@@ -215,6 +216,10 @@ int dropbox_open(struct call *call)
 	kind = box_of_file(&node);
 	if (!kind)
 		return -ESTALE;
+	/* A descriptor that was opened with O_PATH comes here without a look-up. */
+	r = rundir_check(call, &node);
+	if (r < 0)
+		return r;
 	if (box_is_dot(node.name))
 		return open_kept(call, kind, node.name);
 	if (!is_for_writing(call))
@@ -226,9 +231,12 @@ int dropbox_open(struct call *call)
 
 static int reply_entry(struct call *call, const struct box_file *file, bool is_open)
 {
+	struct node node = {.kind = NODE_NAMED, .place = file->kind->place};
 	struct fuse_entry_param entry = {0};
 	int r = dropbox_describe(call, file->kind, file->text, &entry.attr);
 
+	strcpy(node.name, file->text);
+	entry.generation = rundir_generation(call->fs, &node);
 	if (r == 0)
 		entry.ino = node_get(call->fs->nodes, file->kind->place, file->text);
 	if (r == 0 && !entry.ino)

@@ -45,8 +45,9 @@ struct handle {
 
 	/* Of files in a run. */
 	struct node *node;
-	uint64_t sequence; /* (lock) */
-	bool is_loaded;	   /* (lock) */
+	uint64_t run;	       /* its number: the ID may be another run's by now; 0: nobody's */
+	uint64_t sequence;     /* (lock) */
+	atomic_bool is_loaded; /* (lock) to load it; what it stands for never changes after */
 };
 
 struct handles;

@@ -45,15 +45,23 @@ void held_end(struct call *call)
 		call_resume(call);
 }
 
+static struct held *held_new(void)
+{
+	struct held *held = calloc(1, sizeof(*held));
+
+	if (held)
+		held->waiter.ready = on_ready;
+	return held;
+}
+
 /* A call that was never on the list yet gets all that it needs for that. */
 static int keep(struct call *call, struct call **ret_kept)
 {
 	int r;
 
-	call->held = calloc(1, sizeof(*call->held));
+	call->held = held_new();
 	if (!call->held)
 		return -ENOMEM;
-	call->held->waiter.ready = on_ready;
 	call->group = WORK_RUNS;
 	call->is_interruptible = true;
 	r = call_keep(call, ret_kept);
@@ -61,6 +69,20 @@ static int keep(struct call *call, struct call **ret_kept)
 		free(call->held);
 	call->held = NULL; /* the kept call's */
 	return r;
+}
+
+/* One that came to a worker for another reason, and finds there that it has to wait. */
+static int make_holdable(struct call *call)
+{
+	struct held *held = call->held ? NULL : held_new();
+
+	if (call->held)
+		return 0;
+	if (!held)
+		return -ENOMEM;
+	call->group = WORK_RUNS;
+	call_hold(call, held);
+	return 0;
 }
 
 /* Returns 0 when somebody else has the call from here on. */
@@ -84,11 +106,9 @@ static int hold(struct call *call, const struct wish *wish)
 	struct call *kept = call;
 	int r;
 
-	if (!call->may_block) {
-		r = keep(call, &kept);
-		if (r < 0)
-			return r;
-	}
+	r = call->may_block ? make_holdable(call) : keep(call, &kept);
+	if (r < 0)
+		return r;
 	r = list(kept, wish);
 	if (r == 0)
 		return CALL_HELD;
@@ -106,26 +126,20 @@ static void pass_lock(struct fs *fs)
 	pthread_mutex_unlock(&fs->held_lock);
 }
 
-static bool is_loaded(struct handle *handle)
-{
-	bool is_loaded;
-
-	pthread_mutex_lock(&handle->lock);
-	is_loaded = handle->is_loaded;
-	pthread_mutex_unlock(&handle->lock);
-	return is_loaded;
-}
-
 /* In a worker. What was read once is what this descriptor reads until its close. */
 static int load(struct call *call, struct handle *handle)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&handle->lock);
-	if (!handle->is_loaded)
+	if (!atomic_load(&handle->is_loaded))
 		r = runfile_load(call, handle->node->place, handle->node->name, handle);
+	if (r == 0 && !atomic_load(&handle->is_loaded) && !runfile_is_current(call, handle)) {
+		runfile_unload(handle);
+		r = -ENOENT;
+	}
 	if (r == 0)
-		handle->is_loaded = true;
+		atomic_store(&handle->is_loaded, true);
 	pthread_mutex_unlock(&handle->lock);
 	return r;
 }
@@ -169,10 +183,14 @@ int held_read(struct call *call)
 
 	if (call->held)
 		pass_lock(call->fs);
-	if (is_loaded(handle))
+	if (atomic_load(&handle->is_loaded))
 		return read_loaded(call, handle);
 	make_wish(handle, &wish);
+	if (wish.kind != WAIT_RESULT && rundir_takes_long(call, wish.name.id))
+		return -EAGAIN;
 	do {
+		if (!runfile_is_current(call, handle))
+			return -ENOENT;
 		r = wait_look(call->fs->engine, wish.name.id, wish.kind, wish.name.name);
 		if (r == 0)
 			r = read_now(call, handle);

@@ -186,8 +186,16 @@ void rundir_attr(struct fs *fs, const struct node *node, uid_t uid, gid_t gid, m
 	ret_attr->st_gid = gid;
 }
 
+bool rundir_takes_long(struct call *call, const char *id)
+{
+	if (call->may_block || runs_is_quick(call->fs->engine, id))
+		return false;
+	call->group = WORK_RUNS;
+	return true;
+}
+
 /* A value of a run that the view is of; `name` is NULL for input and result. */
-static int describe_value(struct fs *fs, const struct node *node, const struct run_view *view,
+static int describe_value(struct call *call, const struct node *node, const struct run_view *view,
 			  const char *name, mode_t mode, struct stat *ret_attr)
 {
 	struct run_value_view value;
@@ -196,9 +204,11 @@ static int describe_value(struct fs *fs, const struct node *node, const struct r
 
 	if (!rundir_value(node->place, &kind))
 		return -ENOENT;
-	r = runs_find_value(fs->engine, view->id, kind, name, &value);
+	if (name && rundir_takes_long(call, view->id))
+		return -EAGAIN;
+	r = runs_find_value(call->fs->engine, view->id, kind, name, &value);
 	if (r == 0)
-		rundir_attr(fs, node, view->uid, view->gid, mode, value.bytes, value.at_ns,
+		rundir_attr(call->fs, node, view->uid, view->gid, mode, value.bytes, value.at_ns,
 			    ret_attr);
 	return r;
 }
@@ -214,7 +224,7 @@ int rundir_describe_value(struct call *call, enum place place, const char *text,
 	if (r < 0)
 		return r;
 	snprintf(node.name, sizeof(node.name), "%s", text);
-	return describe_value(call->fs, &node, &view, name.name, mode, ret_attr);
+	return describe_value(call, &node, &view, name.name, mode, ret_attr);
 }
 
 int rundir_refuse_removal(struct call *call, enum place place, const char *text)
@@ -236,8 +246,11 @@ static int measure(struct call *call, const struct node *node, const struct run_
 
 	if (node->place == PLACE_RUN_LOG)
 		return runs_log_size(engine, view->id, ret_size);
-	if (node->place == PLACE_RUN_HISTORY && view->sequence > HISTORY_QUICK && !call->may_block)
+	if (node->place == PLACE_RUN_HISTORY && view->sequence > HISTORY_QUICK &&
+	    !call->may_block) {
+		call->group = WORK_RUNS;
 		return -EAGAIN;
+	}
 	if (node->place == PLACE_RUN_HISTORY)
 		r = runs_history(engine, view->id, &text, &length);
 	else if (node->place == PLACE_RUN_STATUS)
@@ -259,7 +272,7 @@ static int describe_part(struct call *call, const struct node *node, const struc
 	switch ((int)part->place) {
 	case PLACE_RUN_INPUT:
 	case PLACE_RUN_RESULT:
-		return describe_value(call->fs, node, view, NULL, part->mode, ret_attr);
+		return describe_value(call, node, view, NULL, part->mode, ret_attr);
 	case PLACE_RUN_PACKAGE:
 		size = sizeof(PACKAGE_TARGET) - 1 + strlen(view->type) + 1 + DIGEST_HEX;
 		break;
@@ -308,7 +321,7 @@ static int describe_in_run(struct call *call, const struct node *node, struct st
 	if (part)
 		return describe_part(call, node, &view, part, ret_attr);
 	if (node->place == PLACE_TIMER)
-		return describe_value(call->fs, node, &view, name.name, S_IFREG | 0600, ret_attr);
+		return describe_value(call, node, &view, name.name, S_IFREG | 0600, ret_attr);
 	if (node->place != PLACE_RUN && !event_name_is_valid(name.name))
 		return -ENOENT;
 	rundir_attr(call->fs, node, view.uid, view.gid,
@@ -317,12 +330,25 @@ static int describe_in_run(struct call *call, const struct node *node, struct st
 	return 0;
 }
 
+/* The kernel has 32 bits for it. */
+uint64_t rundir_generation(struct fs *fs, const struct node *node)
+{
+	struct rundir_name name;
+	struct run_view view;
+
+	if (node->kind != NODE_NAMED || node->place < PLACE_RUN ||
+	    runs_view(fs->engine, rundir_split(node->name, &name), &view) < 0)
+		return 0;
+	return (uint32_t)view.number;
+}
+
 int rundir_describe(struct call *call, const struct node *node, struct fuse_entry_param *ret_entry)
 {
 	const struct box_kind *box = box_of_file(node);
 	struct stat *attr = &ret_entry->attr;
 	struct fs *fs = call->fs;
 
+	ret_entry->generation = rundir_generation(fs, node);
 	if (box)
 		return dropbox_describe(call, box, node->name, attr);
 	if (node->place == PLACE_STATUS_RUN)
@@ -358,6 +384,8 @@ static int add_name(void *context, const char *name)
 int rundir_list_items(struct call *call, const char *id, enum item_kind kind,
 		      struct listing *listing)
 {
+	if (rundir_takes_long(call, id))
+		return -EAGAIN;
 	return runs_each_item(call->fs->engine, id, kind, add_name, listing);
 }
 

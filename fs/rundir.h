@@ -28,6 +28,14 @@ int rundir_list(struct call *call, const struct node *node, struct listing *ret_
 int rundir_describe_open(struct call *call, const struct node *node,
 			 struct fuse_entry_param *ret_entry);
 
+/*
+ * The generation of a node's inode: each run has one of its own, so that the kernel does not take
+ * the directory of a new run for one of the same ID that was removed, which stays dead for as long
+ * as somebody has a file in it open. The same in every answer that makes an entry. 0 outside of
+ * runs.
+ */
+uint64_t rundir_generation(struct fs *fs, const struct node *node);
+
 /* Whether the caller may look into what the node is or is in. Returns 0, -EACCES, -ENOENT. */
 int rundir_check(struct call *call, const struct node *node);
 
@@ -49,6 +57,9 @@ const char *rundir_split(const char *text, struct rundir_name *ret_name);
 
 /* The value that a place's files are. Returns false for places without. */
 bool rundir_value(enum place place, enum run_value *ret_value);
+
+/* Whether looking something up in a run's history is for a worker: then the answer is -EAGAIN. */
+bool rundir_takes_long(struct call *call, const char *id);
 
 /* Fills in a file of a run's user. */
 void rundir_attr(struct fs *fs, const struct node *node, uid_t uid, gid_t gid, mode_t mode,

@@ -11,9 +11,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/permit.h"
 #include "fs/controls.h"
 #include "fs/files.h"
 #include "fs/held.h"
+
+/* The number of the run that a text is about, if the caller may look into it; else 0. */
+static uint64_t permitted_run(struct call *call, const char *text)
+{
+	struct engine *engine = call->fs->engine;
+	struct rundir_name name;
+	struct run_view view;
+
+	if (runs_view(engine, rundir_split(text, &name), &view) < 0 ||
+	    !permit_user(engine, &call->caller, view.uid))
+		return 0;
+	return view.number;
+}
 
 struct handle *runfile_handle(struct call *call, const struct node *node, enum handle_kind kind)
 {
@@ -27,9 +41,20 @@ struct handle *runfile_handle(struct call *call, const struct node *node, enum h
 		return NULL;
 	}
 	*handle->node = *node;
+	handle->run = permitted_run(call, node->name);
 	call->file.direct_io = 1;
 	call->file.noflush = 1;
 	return handle;
+}
+
+bool runfile_is_current(struct call *call, const struct handle *handle)
+{
+	struct rundir_name name;
+	struct run_view view;
+
+	return handle->run &&
+	       runs_view(call->fs->engine, rundir_split(handle->node->name, &name), &view) == 0 &&
+	       view.number == handle->run;
 }
 
 int runfile_load(struct call *call, enum place place, const char *text, struct handle *handle)
@@ -75,6 +100,13 @@ int runfile_open_value(struct call *call, enum place place, const char *text)
 	call->file.direct_io = 1;
 	call->file.noflush = 1;
 	return files_reply_open(call, handle);
+}
+
+void runfile_unload(struct handle *handle)
+{
+	free(handle->text);
+	handle->text = NULL;
+	handle->size = 0;
 }
 
 static int open_text(struct call *call, const struct node *node)
@@ -139,6 +171,12 @@ int runfile_open(struct call *call)
 	return node.place == PLACE_TIMER ? controls_open(call, &node) : -EPERM;
 }
 
+static int ask_worker(struct call *call)
+{
+	call->group = WORK_RUNS;
+	return -EAGAIN;
+}
+
 /* With the handle's lock: whether the text lacks events that the read would show. */
 static bool is_behind(const struct call *call, const struct handle *handle, uint64_t sequence)
 {
@@ -153,14 +191,19 @@ static int refresh(struct call *call, struct handle *handle)
 	char *text = NULL;
 	int r = runs_view(call->fs->engine, handle->node->name, &view);
 
-	if (r == -ENOENT || (r == 0 && !is_behind(call, handle, view.sequence)))
+	if (r == -ENOENT || (r == 0 && view.number != handle->run) ||
+	    (r == 0 && !is_behind(call, handle, view.sequence)))
 		return 0;
 	if (r == 0 && !call->may_block)
-		return -EAGAIN;
+		return ask_worker(call);
 	if (r == 0)
 		r = runs_history(call->fs->engine, view.id, &text, &length);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
+	if (!runfile_is_current(call, handle)) {
+		free(text);
+		return 0;
+	}
 	free(handle->text);
 	handle->text = text;
 	handle->size = length;
@@ -178,8 +221,12 @@ static int read_history(struct call *call, struct handle *handle)
 	size_t length = call->size;
 	int r;
 
+	/* A worker that puts a long text together has the lock for as long. */
+	if (call->may_block)
+		pthread_mutex_lock(&handle->lock);
+	else if (pthread_mutex_trylock(&handle->lock) != 0)
+		return ask_worker(call);
 	handle_get(handle);
-	pthread_mutex_lock(&handle->lock);
 	r = refresh(call, handle);
 	if (r == 0) {
 		if (offset >= handle->size)
@@ -202,7 +249,7 @@ static int read_log(struct call *call, const struct handle *handle)
 		return -ENOMEM;
 	n = runs_log_read(call->fs->engine, handle->node->name, (uint64_t)call->offset, buffer,
 			  call->size);
-	if (n == -ENOENT)
+	if (n == -ENOENT || (n > 0 && !runfile_is_current(call, handle)))
 		n = 0;
 	if (n >= 0)
 		fuse_reply_buf(call->request, buffer, (size_t)n);

@@ -20,7 +20,16 @@ int runfile_open_value(struct call *call, enum place place, const char *text);
 /* Loads a value into a handle, as its text or its content. In a worker. */
 int runfile_load(struct call *call, enum place place, const char *text, struct handle *handle);
 
+/* Takes that back. */
+void runfile_unload(struct handle *handle);
+
 /* Makes a handle for a node. Returns NULL without memory. */
 struct handle *runfile_handle(struct call *call, const struct node *node, enum handle_kind kind);
+
+/*
+ * Whether the run that the file was opened in is still there. Its ID may have become another run's,
+ * of another user, so who reads by ID asks this behind it: numbers are never used twice.
+ */
+bool runfile_is_current(struct call *call, const struct handle *handle);
 
 #endif

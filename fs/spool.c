@@ -14,10 +14,12 @@
 #include <unistd.h>
 
 #include "engine/clock.h"
+#include "engine/launch.h"
 #include "fs/task.h"
 
 #define KEPT_MAX 1024 /* of each quota */
 #define SPOOLS_MAX 4096
+#define SHARE 4	     /* of all that, one user may have one part in so many */
 #define SWEEP_MIN 64 /* so many steps without an end are not worth a look */
 
 struct boxes {
@@ -35,6 +37,7 @@ static size_t spools_allowed(void)
 	rlim_t wanted = 2 * SPOOLS_MAX;
 
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < wanted) {
+		launch_keep_files_limit(&files);
 		files.rlim_cur = files.rlim_max < wanted ? files.rlim_max : wanted;
 		setrlimit(RLIMIT_NOFILE, &files);
 		getrlimit(RLIMIT_NOFILE, &files);
@@ -117,9 +120,31 @@ void boxes_free(struct boxes *boxes)
 	free(boxes);
 }
 
-/* Counts a new spool first, so that many at once don't pass the limit together. */
-static int reserve(struct boxes *boxes, const struct box_kind *kind, bool is_kept)
+/*
+ * With the lock. Whoever may start runs could take all that there is from everybody else. The
+ * mount's owner and root share with nobody.
+ */
+static int check_share(const struct boxes *boxes, const struct box_kind *kind, uid_t uid,
+		       bool is_kept)
 {
+	size_t count = 0, kept_count = 0;
+
+	for (const struct spool *spool = boxes->spools; spool; spool = spool->next) {
+		if (spool->caller.uid != uid)
+			continue;
+		count++;
+		kept_count += spool->is_kept && spool->kind->quota == kind->quota;
+	}
+	if (count >= boxes->count_max / SHARE)
+		return -ENFILE;
+	return is_kept && kept_count >= KEPT_MAX / SHARE ? -ENOSPC : 0;
+}
+
+/* Counts a new spool first, so that many at once don't pass the limit together. */
+static int reserve(struct call *call, const struct box_kind *kind, bool is_kept)
+{
+	struct boxes *boxes = call->fs->boxes;
+	uid_t uid = call->caller.uid;
 	int r = 0;
 
 	pthread_mutex_lock(&boxes->lock);
@@ -127,6 +152,8 @@ static int reserve(struct boxes *boxes, const struct box_kind *kind, bool is_kep
 		r = -ENFILE;
 	else if (is_kept && boxes->kept_counts[kind->quota] >= KEPT_MAX)
 		r = -ENOSPC;
+	else if (uid != 0 && uid != call->fs->engine->options.owner)
+		r = check_share(boxes, kind, uid, is_kept);
 	if (r == 0) {
 		boxes->count++;
 		boxes->kept_counts[kind->quota] += is_kept;
@@ -197,7 +224,7 @@ int spool_open(struct call *call, const struct box_kind *kind, const char *text,
 
 	if (is_kept)
 		sweep_if_due(fs, kind);
-	r = reserve(boxes, kind, is_kept);
+	r = reserve(call, kind, is_kept);
 	if (r < 0)
 		return r;
 	r = make(fs, &spool);

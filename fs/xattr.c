@@ -86,30 +86,40 @@ static void collect_step(struct call *call, const struct node *node,
 	struct rundir_name name;
 
 	rundir_split(node->name, &name);
+	if (rundir_check(call, node) < 0)
+		return;
 	if (runs_step_command(call->fs->engine, name.id, name.name, &ret_attributes->command) == 0)
 		add(ret_attributes, NAME_COMMAND, ret_attributes->command);
 }
 
-static void collect(struct call *call, struct attributes *ret_attributes)
+/* Returns -EAGAIN for what is a worker's. */
+static int collect(struct call *call, struct attributes *ret_attributes)
 {
+	struct rundir_name name;
 	struct node node;
 
 	memset(ret_attributes, 0, sizeof(*ret_attributes));
 	node_resolve(call->fs->nodes, call->node, &node);
+	if (node.kind == NODE_NAMED && node.place == PLACE_STEP &&
+	    rundir_takes_long(call, rundir_split(node.name, &name)))
+		return -EAGAIN;
 	if (node.kind == NODE_ENTRY && node.entry == 0)
 		collect_version(call, &node, ret_attributes);
 	else if (node.kind == NODE_NAMED && node.place == PLACE_RUN)
 		collect_run(call, &node, ret_attributes);
 	else if (node.kind == NODE_NAMED && node.place == PLACE_STEP)
 		collect_step(call, &node, ret_attributes);
+	return 0;
 }
 
 int xattr_get(struct call *call)
 {
 	struct attributes attributes;
-	int r = -ENODATA;
+	int r = collect(call, &attributes);
 
-	collect(call, &attributes);
+	if (r < 0)
+		return r;
+	r = -ENODATA;
 	for (size_t i = 0; i < attributes.count && r == -ENODATA; i++)
 		if (strcmp(call->name, attributes.names[i]) == 0)
 			r = answer(call, attributes.values[i], strlen(attributes.values[i]));
@@ -122,8 +132,10 @@ int xattr_list(struct call *call)
 	char names[ATTRIBUTES_MAX * sizeof(NAME_VERSION)];
 	struct attributes attributes;
 	size_t length = 0;
+	int r = collect(call, &attributes);
 
-	collect(call, &attributes);
+	if (r < 0)
+		return r;
 	free(attributes.command);
 	for (size_t i = 0; i < attributes.count; i++) {
 		strcpy(names + length, attributes.names[i]);

@@ -82,7 +82,8 @@ static void begin_attempt(struct story *story)
 Test(run, statuses_have_names)
 {
 	for (int status = 0; status < RUN_STATUSES; status++)
-		cr_assert_eq((int)run_status_parse(run_status_name((enum run_status)status)), status);
+		cr_assert_eq((int)run_status_parse(run_status_name((enum run_status)status)),
+			     status);
 	cr_assert_eq(run_status_parse(""), RUN_STATUSES);
 	cr_assert_eq(run_status_parse("done"), RUN_STATUSES);
 	cr_assert_eq(run_status_parse("timed_ou"), RUN_STATUSES);
@@ -440,6 +441,30 @@ Test(run, a_retry_goes_on_from_what_is_recorded)
 }
 
 /* ---- items ---- */
+
+/* A history is folded at each look at a run that sleeps: that must not take the square of it. */
+Test(run, many_items_are_found_at_once, .timeout = 20)
+{
+	const uint64_t many = 400000;
+	struct event event = {.kind = EVENT_SIGNAL_DELIVERED};
+	struct items items = {0};
+	const struct item *item;
+
+	for (uint64_t i = 1; i <= many; i++) {
+		event.sequence = i;
+		snprintf(event.name, sizeof(event.name), "%llu", (unsigned long long)i);
+		cr_assert_eq(run_fold_items(&items, &event), 0);
+	}
+	cr_assert_eq(run_fold_items(&items, &event), -EBADMSG);
+	for (uint64_t i = 1; i <= many; i++) {
+		snprintf(event.name, sizeof(event.name), "%llu", (unsigned long long)i);
+		item = items_find(&items, ITEM_SIGNAL, event.name);
+		cr_assert(item && item->sequence == i);
+	}
+	cr_assert_null(items_find(&items, ITEM_SIGNAL, "0"));
+	cr_assert_null(items_find(&items, ITEM_STEP, "1"));
+	items_clear(&items);
+}
 
 Test(run, items_have_kinds_and_are_recorded_once)
 {
