@@ -445,12 +445,11 @@ static bool is_too_large(int output)
 
 static void look_at(struct supervisor *supervisor, struct process *process)
 {
-
-	if (process->is_polled && !atomic_load(&process->has_ended) && is_over(process)) {
+	if (process->is_polled && is_over(process)) {
 		atomic_store(&process->has_ended, true);
 		mark(supervisor, process->run);
+		return;
 	}
-
 	if (is_too_large(process->output) && !atomic_exchange(&process->is_too_large, true))
 		mark(supervisor, process->run);
 	/* Whether it can be woken again is the look's to decide. */
