@@ -107,7 +107,8 @@ ssize_t runs_log_read(struct engine *engine, const char *id, uint64_t offset, ch
 
 /*
  * Removes a finished run with everything that it has. Returns -ENOENT, -EACCES, -EBUSY (it is not
- * finished; the reason names the status), -ENOSPC, -EIO. Context: blocks for a commit.
+ * finished, the reason names the status; or its processes can't be ended), -ENOSPC, -EIO. Context:
+ * blocks for a commit, and with a `caller` a moment for processes that are being ended.
  */
 int runs_remove(struct engine *engine, const struct caller *caller, const char *id,
 		struct reason *reason);

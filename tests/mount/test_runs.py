@@ -596,6 +596,16 @@ class Walking(MountCase):
         self.assertEqual((path_of(m, "1", "signals") / "other").read_text(), "x")
         control(m, "1", "cancel")
 
+    def test_a_run_is_removed_right_after_its_cancel(self):
+        m = self.mount()
+        m.deploy(workflow("sleep 1000 & sleep 1000 & sleep 1000 & aionfs wait signal go"))
+        for number in range(20):
+            start(m, "demo", f"r{number}")
+            await_status(m, f"r{number}", "running")
+            control(m, f"r{number}", "cancel")
+            os.rmdir(path_of(m, f"r{number}"))
+        self.assertEqual(os.listdir(m / "runs"), [])
+
     def test_umount_is_busy_while_attempts_run_and_stop_ends_them(self):
         m = self.mount()
         m.deploy(workflow("sleep 1000"))
