@@ -7,6 +7,7 @@ route    ln -sfn on a route         against  ln -sfn; sync DIR
 read     find, cat of every file    against  ext4 (or what STATE lies on) and squashfuse, cold and warm
 mount    100, 1,000, 10,000 versions in the store: time until ready, memory
 readers  ls and cat of a version while a large archive is decoded, against the same when idle
+runs     durable runs: see runs.py
 
 Prints medians and ratios: the machines are noisy, so a ratio of the same run says more than a time.
 A ratio below 1 means that aionfs is faster.
@@ -24,7 +25,9 @@ import tempfile
 import threading
 import time
 
-PARTS = ("deploy", "route", "read", "mount", "readers")
+import runs
+
+PARTS = ("deploy", "route", "read", "mount", "readers", "runs")
 
 
 def run(*argv, **options):
@@ -152,19 +155,38 @@ def unpack(archive, target, link):
     run("ln", "-sfn", target, link)
 
 
+def settled(function, *args):
+    """Timed on a disk that has nothing left to write, of this program or of any other."""
+    run("sync")
+    return timed(function, *args)
+
+
+def unpack_once(archive, work):
+    target = os.path.join(work, "unpacked")
+    try:
+        return settled(unpack, archive, target, os.path.join(work, "link"))
+    finally:
+        shutil.rmtree(target)
+
+
+def deploy_once(archive, arguments, work):
+    # A new state each time: a second deploy would find everything there.
+    with tempfile.TemporaryDirectory(dir=work) as directory, Mount(arguments.program, directory) as mount:
+        return settled(run, "cp", archive, mount / "deploy/x")
+
+
 def bench_deploy(arguments, work):
     for tree in trees(work):
         for suffix in ("tar.gz", "tar.zst"):
             archive = pack(tree, suffix)
             ours, theirs = [], []
             for number in range(arguments.rounds):
-                target = os.path.join(work, f"unpacked{number}")
-                theirs.append(timed(unpack, archive, target, os.path.join(work, "link")))
-                shutil.rmtree(target)
-                # A new state each time: a second deploy would find everything there.
-                with tempfile.TemporaryDirectory(dir=work) as directory, \
-                        Mount(arguments.program, directory) as mount:
-                    ours.append(timed(run, "cp", archive, mount / "deploy/x"))
+                # Who comes second has the other's freed pages and blocks: each comes first in turn.
+                if number % 2:
+                    ours.append(deploy_once(archive, arguments, work))
+                theirs.append(unpack_once(archive, work))
+                if not number % 2:
+                    ours.append(deploy_once(archive, arguments, work))
             row(f"deploy {os.path.basename(archive)}", median_ms(ours), median_ms(theirs), "tar x, sync, ln")
 
 
@@ -305,11 +327,18 @@ def bench_readers(arguments, work):
               f"({len(times)} rounds)", flush=True)
 
 
+def bench_runs(arguments, work):
+    def make_mount(options):
+        return Mount(arguments.program, tempfile.mkdtemp(dir=work), f"no_scrub,{options}")
+    runs.bench_runs(arguments, work, make_mount)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", help="the aionfs program, best of a release build")
     parser.add_argument("--only", choices=PARTS, action="append", help="only this part (may be repeated)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=10000, help="trivial runs; a tenth has steps, ten times as many sleep")
     parser.add_argument("--work", help="where to put trees and states (default: a temporary directory)")
     arguments = parser.parse_args()
     arguments.program = os.path.abspath(arguments.program)

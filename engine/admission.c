@@ -58,6 +58,14 @@ static int take_entry(void *context, const struct decoder_entry *entry, struct r
 			   entry->executable, reason);
 }
 
+/* Where the upload wants the data: from the decoder's memory it is copied once. */
+static int find_room(void *context, void **ret_room, size_t *ret_length, struct reason *reason)
+{
+	struct stream *stream = context;
+
+	return upload_room(stream->admission->upload, ret_room, ret_length, reason);
+}
+
 static int take_data(void *context, const void *bytes, size_t length, struct reason *reason)
 {
 	struct stream *stream = context;
@@ -68,7 +76,7 @@ static int take_data(void *context, const void *bytes, size_t length, struct rea
 	if (error)
 		return error;
 	if (stream->admission->upload)
-		return upload_write(stream->admission->upload, bytes, length, reason);
+		return upload_filled(stream->admission->upload, length, reason);
 	return digest_add(&stream->hash, bytes, length);
 }
 
@@ -156,7 +164,10 @@ static int check_size(const struct admission *admission, struct reason *reason)
 int admission_run(const struct admission *admission, struct admitted *ret_admitted,
 		  struct digest *ret_signature, struct reason *reason)
 {
-	static const struct decoder_sink sink = {take_entry, take_data, take_end};
+	struct decoder_sink sink = {.entry = take_entry,
+				    .data = take_data,
+				    .end = take_end,
+				    .room = admission->upload ? find_room : NULL};
 	struct stream stream = {.admission = admission};
 	int error = check_size(admission, reason);
 

@@ -40,6 +40,9 @@
 /* Where the kernel's limit of one argument is 128 KiB. */
 #define GROUPS_TEXT_MAX (96 << 10)
 
+_Static_assert(sizeof(((struct attempt_end *)NULL)->text) == HOLDER_TEXT_SIZE,
+	       "what the holder says fits");
+
 static const char *chosen_holder;
 
 void attempt_set_holder(const char *path)

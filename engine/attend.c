@@ -37,9 +37,9 @@
 #include "engine/verify.h"
 
 #define EXIT_FOR_GOOD 100
-#define LATER_NS      (5ll * 1000000000)
+#define LATER_NS (5ll * 1000000000)
 #define FIRED_AT_ONCE 32
-#define WORDS_MAX     300
+#define WORDS_MAX 300
 
 /* ---- pins ---- */
 
@@ -105,7 +105,7 @@ static int append_quietly(struct engine *engine, struct run *run, struct event *
 static struct event ended(const struct run *run, enum attempt_how how)
 {
 	return (struct event){
-		.kind = EVENT_ATTEMPT_ENDED, .attempt = run->state.attempt, .how = how};
+	    .kind = EVENT_ATTEMPT_ENDED, .attempt = run->state.attempt, .how = how};
 }
 
 static void set_text(struct event *event, const char *text)
@@ -187,8 +187,8 @@ static void describe_end(struct engine *engine, const struct run *run,
 		length = snprintf(text, room, "attempt %u could not be started: %s",
 				  process->number, end->text);
 	else
-		length = snprintf(text, room, "the holder of attempt %u was killed",
-				  process->number);
+		length =
+		    snprintf(text, room, "the holder of attempt %u was killed", process->number);
 	run_log_last_line(engine->runs->log_directory, run->number, words, sizeof(words));
 	if (words[0] && length > 0 && (size_t)length < room)
 		snprintf(text + length, room - (size_t)length, "; its last words: %s", words);
@@ -212,7 +212,7 @@ static int code_of(const struct attempt_end *end)
 static const struct manifest *manifest_of(const struct run *run)
 {
 	static const struct manifest defaults = {
-		.max_attempts = 3, .initial_ms = 1000, .max_ms = 300000};
+	    .max_attempts = 3, .initial_ms = 1000, .max_ms = 300000};
 
 	return run->pinned ? &run->pinned->manifest : &defaults;
 }
@@ -274,8 +274,30 @@ static int complete(struct engine *engine, struct run *run, struct process *proc
 	events[1].digest = *value_digest(append.value);
 	events[1].bytes = value_size(append.value);
 	error = history_append(engine, run, &append, &reason);
-	value_settle(append.value, error == 0);
+	if (error)
+		value_settle(append.value, false);
 	return error;
+}
+
+/* The mount was not where it should be (umount -l): that is nobody's failure, and may pass. */
+static bool has_lost_mount(const struct attempt_end *end)
+{
+	return end->outcome == ATTEMPT_NOT_STARTED && strncmp(end->text, "cannot chdir", 12) == 0 &&
+	       (end->error == ENOENT || end->error == ENOTCONN || end->error == ECONNABORTED);
+}
+
+static int postpone(struct engine *engine, struct run *run, const struct attempt_end *end)
+{
+	struct event event = ended(run, ATTEMPT_STOPPED);
+
+	set_text(&event, end->text);
+	run->not_before_ns = clock_wall_ns() + LATER_NS;
+	log_note(
+	    engine, "attempt_not_started", true,
+	    json_pack("{s:s, s:o, s:s}", "run", run->id, "message", audit_string(end->text),
+		      "remedy",
+		      "the mount is not at its place: mount it there again; tried again in 5 s"));
+	return append_quietly(engine, run, &event, 1);
 }
 
 static int conclude(struct engine *engine, struct run *run, struct process *process)
@@ -283,6 +305,8 @@ static int conclude(struct engine *engine, struct run *run, struct process *proc
 	const struct attempt_end *end = &process->end;
 	char message[WORDS_MAX + 256];
 
+	if (has_lost_mount(end))
+		return postpone(engine, run, end);
 	if (end->outcome == ATTEMPT_EXITED && end->code == 0)
 		return complete(engine, run, process);
 	describe_end(engine, run, process, message, sizeof(message));
@@ -365,8 +389,8 @@ static int time_out(struct engine *engine, struct run *run, int64_t now_ns)
 		return 0;
 	if (run->state.has_attempt)
 		events[append.count++] = ended(run, ATTEMPT_TIMED_OUT);
-	events[append.count++] = (struct event){.kind = EVENT_WORKFLOW_TIMED_OUT,
-						.until_ns = run->state.deadline_ns};
+	events[append.count++] =
+	    (struct event){.kind = EVENT_WORKFLOW_TIMED_OUT, .until_ns = run->state.deadline_ns};
 	error = append_loudly(engine, run, &append, "run_timed_out",
 			      "it did not end within the manifest's timeout");
 	if (!error)
@@ -384,8 +408,8 @@ static size_t due_timers(const struct run *run, int64_t now_ns, struct event eve
 
 		if (item->kind != ITEM_TIMER || item->is_fired || item->until_ns > now_ns)
 			continue;
-		events[count] = (struct event){.kind = EVENT_TIMER_FIRED,
-					       .until_ns = item->until_ns};
+		events[count] =
+		    (struct event){.kind = EVENT_TIMER_FIRED, .until_ns = item->until_ns};
 		strcpy(events[count++].name, item->name);
 	}
 	return count;
@@ -468,8 +492,7 @@ static int check_output(struct engine *engine, struct run *run)
 {
 	int error;
 
-	if (!run->process || !run->state.has_attempt ||
-	    !atomic_load(&run->process->is_too_large))
+	if (!run->process || !run->state.has_attempt || !atomic_load(&run->process->is_too_large))
 		return 0;
 	error = fail_attempt(engine, run, 0, "its result has more than 64 MiB", true);
 	if (!error)
@@ -483,18 +506,17 @@ static bool can_be_woken(struct engine *engine, struct run *run, const char *wai
 	static const char timers[] = "timers/";
 	const size_t prefix = sizeof(timers) - 1;
 	char name[EVENT_NAME_MAX + 1];
+	size_t length;
 
 	if (history_load_items(engine, run) != 0)
 		return false;
-	while (*waits) {
-		size_t length = strcspn(waits, "\n");
-
-		if (length > prefix && memcmp(waits, timers, prefix) == 0) {
-			snprintf(name, sizeof(name), "%.*s", (int)(length - prefix), waits + prefix);
-			if (!items_find(run->items, ITEM_TIMER, name))
-				return false;
-		}
-		waits += length + (waits[length] == '\n');
+	for (const char *line = waits; *line; line += length + (line[length] == '\n')) {
+		length = strcspn(line, "\n");
+		if (length < prefix || memcmp(line, timers, prefix) != 0)
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int)(length - prefix), line + prefix);
+		if (!items_find(run->items, ITEM_TIMER, name))
+			return false;
 	}
 	return true;
 }
@@ -546,29 +568,32 @@ static int spawn(struct engine *engine, struct run *run, struct process *process
 		 struct reason *reason)
 {
 	struct attempt_spec spec = {
-		.mountpoint = engine->options.mountpoint,
-		.run_id = run->id,
-		.type = run->state.type,
-		.version = run->pinned->hex,
-		.function = run->pinned->manifest.function,
-		.number = process->number,
-		.uid = run->state.uid,
-		.gid = run->state.gid,
-		.output = process->output,
-		.log_directory = engine->runs->log_directory,
+	    .mountpoint = engine->options.mountpoint,
+	    .run_id = run->id,
+	    .type = run->state.type,
+	    .version = run->pinned->hex,
+	    .function = run->pinned->manifest.function,
+	    .number = process->number,
+	    .uid = run->state.uid,
+	    .gid = run->state.gid,
+	    .output = process->output,
+	    .log_directory = engine->runs->log_directory,
 	};
 
 	run_log_name(run->number, spec.log_name);
+	/* So that the workflow may open /dev/stdout by name, as scripts do. */
+	if (geteuid() == 0 && fchown(process->output, run->state.uid, run->state.gid) < 0)
+		return -errno;
 	return attempt_start(&spec, &process->attempt, reason);
 }
 
 static int append_started(struct engine *engine, struct run *run, const struct process *process)
 {
 	struct event event = {
-		.kind = EVENT_ATTEMPT_STARTED,
-		.attempt = process->number,
-		.pid = process->attempt.holder,
-		.start_ticks = process->attempt.start_ticks,
+	    .kind = EVENT_ATTEMPT_STARTED,
+	    .attempt = process->number,
+	    .pid = process->attempt.holder,
+	    .start_ticks = process->attempt.start_ticks,
 	};
 	int error = attempt_boot_id(event.boot);
 
@@ -592,8 +617,8 @@ static struct process *process_new(struct engine *engine, struct run *run)
 }
 
 /*
- * The process is there before the event, which names it; nothing that it records can come before the
- * event, because that needs run->lock.
+ * The process is there before the event, which names it; nothing that it records can come before
+ * the event, because that needs run->lock.
  */
 static int launch(struct engine *engine, struct run *run, struct reason *reason)
 {
@@ -609,14 +634,9 @@ static int launch(struct engine *engine, struct run *run, struct reason *reason)
 	error = append_started(engine, run, process);
 	if (error)
 		attend_kill(run);
-	/* It must be collected in any case. */
-	if (supervisor_watch(engine, process) != 0) {
-		attend_kill(run);
-		attempt_collect(&process->attempt, &process->end);
-		set_process(engine, run, NULL);
-		process_free(process);
-		return -ENOMEM;
-	}
+	/* In any case it must be collected, when it has ended: never by waiting here, because it
+	 * may sit in a request that needs the lock which this thread holds. */
+	supervisor_watch(engine, process);
 	return error;
 }
 

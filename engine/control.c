@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The commands of ctl: a table of which states each is for, and what it appends. Whatever ends an
- * attempt is in the history before its processes are ended; so an attempt that is ending can't write.
+ * attempt is in the history before its processes are ended; so an attempt that is ending can't
+ * write.
  */
 #include "engine/control.h"
 
@@ -17,8 +18,8 @@
 #include "engine/runs.h"
 
 #define STATES(status) (1u << (status))
-#define UNFINISHED                                                                                  \
-	(STATES(RUN_PENDING) | STATES(RUN_RUNNING) | STATES(RUN_WAITING) | STATES(RUN_PARKED) |     \
+#define UNFINISHED                                                                                 \
+	(STATES(RUN_PENDING) | STATES(RUN_RUNNING) | STATES(RUN_WAITING) | STATES(RUN_PARKED) |    \
 	 STATES(RUN_PAUSED) | STATES(RUN_STRANDED))
 
 struct command {
@@ -30,12 +31,12 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{"cancel", UNFINISHED, EVENT_WORKFLOW_CANCELLED, ATTEMPT_CANCELLED, "unfinished"},
-	{"pause", UNFINISHED & ~STATES(RUN_PAUSED) & ~STATES(RUN_STRANDED), EVENT_RUN_PAUSED,
-	 ATTEMPT_PAUSED, "unfinished, and neither paused nor stranded"},
-	{"resume", STATES(RUN_PAUSED), EVENT_RUN_RESUMED, 0, "paused"},
-	{"retry", STATES(RUN_FAILED) | STATES(RUN_CANCELLED) | STATES(RUN_TIMED_OUT),
-	 EVENT_RUN_REOPENED, 0, "failed, cancelled or timed_out"},
+    {"cancel", UNFINISHED, EVENT_WORKFLOW_CANCELLED, ATTEMPT_CANCELLED, "unfinished"},
+    {"pause", UNFINISHED & ~STATES(RUN_PAUSED) & ~STATES(RUN_STRANDED), EVENT_RUN_PAUSED,
+     ATTEMPT_PAUSED, "unfinished, and neither paused nor stranded"},
+    {"resume", STATES(RUN_PAUSED), EVENT_RUN_RESUMED, 0, "paused"},
+    {"retry", STATES(RUN_FAILED) | STATES(RUN_CANCELLED) | STATES(RUN_TIMED_OUT),
+     EVENT_RUN_REOPENED, 0, "failed, cancelled or timed_out"},
 };
 
 /* What was written: a word, and perhaps a reason behind it. */
@@ -72,7 +73,7 @@ static int parse(const char *text, size_t length, struct request *request, struc
 static int64_t new_deadline(struct engine *engine, const struct run *run)
 {
 	struct version *version =
-		catalog_find(engine->catalog, run->state.type, &run->state.version);
+	    catalog_find(engine->catalog, run->state.type, &run->state.version);
 	int64_t deadline_ns = 0;
 
 	if (version && version->manifest.has_timeout)
@@ -87,9 +88,9 @@ static struct event make_event(struct engine *engine, const struct run *run,
 			       const struct caller *caller, const struct request *request)
 {
 	struct event event = {
-		.kind = request->command->kind,
-		.uid = caller->uid,
-		.gid = caller->gid,
+	    .kind = request->command->kind,
+	    .uid = caller->uid,
+	    .gid = caller->gid,
 	};
 
 	if (event.kind == EVENT_WORKFLOW_CANCELLED) {
@@ -181,7 +182,8 @@ int control_run(struct engine *engine, const struct caller *caller, const char *
 
 	if (error)
 		return error;
-	error = parse(text, length < CONTROL_TEXT_MAX ? length : CONTROL_TEXT_MAX, &request, reason);
+	error =
+	    parse(text, length < CONTROL_TEXT_MAX ? length : CONTROL_TEXT_MAX, &request, reason);
 	run = error ? NULL : runs_find(engine, id);
 	if (run) {
 		pthread_mutex_lock(&run->lock);

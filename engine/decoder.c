@@ -2,9 +2,9 @@
 /*
  * The daemon's side of the decoder. Owns one child process per call, from the spawn to the wait:
  * no path out of decoder_run leaves one behind, or a descriptor. The child gets a read-only
- * descriptor of the spool and the writing end of a pipe, and none other; an empty environment;
- * every signal at its default. What it says goes through frame_reader; what it does is bounded
- * by its own limits, and by the patience here.
+ * descriptor of the spool and its end of the ring, and none other; an empty environment; every
+ * signal at its default. What it says goes through frame_reader; what it does is bounded by its own
+ * limits, and by the patience here.
  */
 #include "engine/decoder.h"
 
@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -25,8 +24,8 @@
 
 #include "engine/frame_reader.h"
 #include "engine/program.h"
+#include "engine/ring.h"
 
-#define PIPE_BYTES (1 << 20)
 #define POLL_MS 50
 
 /* A process that uses no CPU escapes its CPU limit: it is ended when it is silent for so long. */
@@ -36,8 +35,8 @@ static const char *chosen_program;
 
 struct child {
 	pid_t pid;
-	int pipe;	  /* the reading end */
-	unsigned silence; /* ms since the last byte */
+	struct ring ring;
+	unsigned silence; /* ms since it last said something */
 };
 
 void decoder_set_program(const char *path)
@@ -58,17 +57,20 @@ static int cannot(struct reason *reason, const char *what, int error)
 	return reason_set(reason, EIO, "decoder_failed", "cannot %s: %s", what, strerror(error));
 }
 
-static int prepare_descriptors(posix_spawn_file_actions_t *actions, int spool, int pipe_end)
+static int prepare_descriptors(posix_spawn_file_actions_t *actions, int spool,
+			       const struct ring *ring)
 {
 	int error = posix_spawn_file_actions_adddup2(actions, spool, STDIN_FILENO);
 
 	if (error == 0)
-		error = posix_spawn_file_actions_adddup2(actions, pipe_end, STDOUT_FILENO);
+		error = posix_spawn_file_actions_adddup2(actions, ring->peer, STDOUT_FILENO);
 	if (error == 0)
 		error = posix_spawn_file_actions_addopen(actions, STDERR_FILENO, "/dev/null",
 							 O_WRONLY, 0);
 	if (error == 0)
-		error = posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
+		error = posix_spawn_file_actions_adddup2(actions, ring->memory, RING_DESCRIPTOR);
+	if (error == 0)
+		error = posix_spawn_file_actions_addclosefrom_np(actions, RING_DESCRIPTOR + 1);
 	return error;
 }
 
@@ -89,7 +91,8 @@ static int prepare_signals(posix_spawnattr_t *attributes)
 }
 
 /* Returns 0 or a positive errno. */
-static int spawn(const char *program, char *const argv[], int spool, int pipe_end, pid_t *ret_pid)
+static int spawn(const char *program, char *const argv[], int spool, const struct ring *ring,
+		 pid_t *ret_pid)
 {
 	char *const environment[] = {NULL};
 	posix_spawn_file_actions_t actions;
@@ -100,7 +103,7 @@ static int spawn(const char *program, char *const argv[], int spool, int pipe_en
 		return error;
 	error = posix_spawnattr_init(&attributes);
 	if (error == 0) {
-		error = prepare_descriptors(&actions, spool, pipe_end);
+		error = prepare_descriptors(&actions, spool, ring);
 		if (error == 0)
 			error = prepare_signals(&attributes);
 		if (error == 0)
@@ -112,31 +115,23 @@ static int spawn(const char *program, char *const argv[], int spool, int pipe_en
 	return error;
 }
 
-/*
- * Both ends above the standard descriptors: a daemon may run with those closed, and the file
- * actions would then overwrite what they are about to copy.
- */
-static int raise_descriptor(int fd)
-{
-	int raised = fd;
-
-	if (fd >= 0 && fd <= STDERR_FILENO) {
-		raised = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-		close(fd);
-	}
-	return raised;
-}
-
+/* The spool once more, read-only, and above all descriptors that the spawn copies to. */
 static int reopen_spool(int spool_fd)
 {
 	char path[64];
+	int fd, raised;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", spool_fd);
-	return raise_descriptor(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0 || fd > RING_DESCRIPTOR)
+		return fd;
+	raised = fcntl(fd, F_DUPFD_CLOEXEC, RING_DESCRIPTOR + 1);
+	close(fd);
+	return raised;
 }
 
-static int start_with(struct child *child, int spool, int pipe_end,
-		      const struct decoder_limits *limits, struct reason *reason)
+static int start_with(struct child *child, int spool, const struct decoder_limits *limits,
+		      struct reason *reason)
 {
 	char program[PATH_MAX], inflated[24], entries[24], cpu[24], memory[24];
 	char *argv[] = {program, inflated, entries, cpu, memory, NULL};
@@ -147,7 +142,7 @@ static int start_with(struct child *child, int spool, int pipe_end,
 	snprintf(entries, sizeof(entries), "%" PRIu64, limits->entries);
 	snprintf(cpu, sizeof(cpu), "%u", limits->cpu_seconds);
 	snprintf(memory, sizeof(memory), "%" PRIu64, limits->memory_bytes);
-	error = spawn(program, argv, spool, pipe_end, &child->pid);
+	error = spawn(program, argv, spool, &child->ring, &child->pid);
 	if (error != 0)
 		return reason_set(reason, EIO, "decoder_failed",
 				  "cannot start the decoder %s: %s; is aionfs installed whole?",
@@ -158,26 +153,17 @@ static int start_with(struct child *child, int spool, int pipe_end,
 static int start(struct child *child, int spool_fd, const struct decoder_limits *limits,
 		 struct reason *reason)
 {
-	int ends[2], spool, result;
+	int spool = reopen_spool(spool_fd), result;
 
-	spool = reopen_spool(spool_fd);
 	if (spool < 0)
 		return cannot(reason, "reopen the spooled archive", errno);
-	if (pipe2(ends, O_CLOEXEC) < 0) {
-		result = cannot(reason, "make a pipe", errno);
-		close(spool);
-		return result;
-	}
-	ends[0] = raise_descriptor(ends[0]);
-	ends[1] = raise_descriptor(ends[1]);
-	/* A small pipe works as well: unprivileged users have a quota for large ones. */
-	(void)fcntl(ends[0], F_SETPIPE_SZ, PIPE_BYTES);
-	result = start_with(child, spool, ends[1], limits, reason);
-	close(ends[1]);
-	close(spool);
+	result = ring_open(&child->ring);
 	if (result < 0)
-		close(ends[0]);
-	child->pipe = ends[0];
+		result = cannot(reason, "make the memory to share with the decoder", -result);
+	else
+		result = start_with(child, spool, limits, reason);
+	ring_release_peer(&child->ring);
+	close(spool);
 	return result;
 }
 
@@ -199,21 +185,16 @@ static bool is_cancelled(const atomic_bool *cancel)
 	return cancel && atomic_load_explicit(cancel, memory_order_relaxed);
 }
 
-/* Waits for bytes. Returns 1 when there are some or the end, 0 to try again. */
-static int await(struct child *child, const struct decoder_limits *limits,
-		 const atomic_bool *cancel, struct reason *reason)
+/* Waits a moment for something to take. */
+static int await(struct child *child, const struct decoder_limits *limits, struct reason *reason)
 {
-	struct pollfd wait = {.fd = child->pipe, .events = POLLIN};
-	int ready;
+	int ready = ring_wait(&child->ring, POLL_MS);
 
-	if (is_cancelled(cancel))
-		return reason_set(reason, EINTR, "interrupted", "decoding was interrupted");
-	ready = poll(&wait, 1, POLL_MS);
-	if (ready < 0 && errno != EINTR)
-		return cannot(reason, "wait for the decoder", errno);
+	if (ready < 0)
+		return cannot(reason, "wait for the decoder", -ready);
 	if (ready > 0) {
 		child->silence = 0;
-		return 1;
+		return 0;
 	}
 	child->silence += POLL_MS;
 	if (child->silence / 1000 > SILENCE_SECONDS + limits->cpu_seconds)
@@ -224,26 +205,45 @@ static int await(struct child *child, const struct decoder_limits *limits,
 	return 0;
 }
 
+static int explain_failure(int error, struct reason *reason)
+{
+	if (error == -EPROTO)
+		return reason_set(reason, EBADMSG, "archive_corrupt",
+				  "the decoder's answer makes no sense (its length): the archive "
+				  "is damaged or hostile");
+	return cannot(reason, "listen to the decoder", -error);
+}
+
+static int hear(struct ring *ring, struct frame_reader *reader, const uint8_t *bytes, size_t length,
+		struct reason *reason)
+{
+	int result = frame_reader_take(reader, bytes, length, reason);
+
+	if (result == 0 && ring_free_slot(ring) < 0)
+		return explain_failure(-EPROTO, reason);
+	return result;
+}
+
 /* Returns 0 when the process is done, or says no more. */
 static int listen_to(struct child *child, struct frame_reader *reader, const atomic_bool *cancel,
 		     struct reason *reason)
 {
 	for (;;) {
-		size_t room;
-		void *buffer = frame_reader_room(reader, &room);
-		ssize_t got;
-		int result = await(child, reader->limits, cancel, reason);
+		const uint8_t *bytes;
+		size_t length;
+		int result;
 
-		if (result < 0)
-			return result;
-		if (result == 0)
-			continue;
-		got = read(child->pipe, buffer, room);
-		if (got == 0)
+		if (is_cancelled(cancel))
+			return reason_set(reason, EINTR, "interrupted", "decoding was interrupted");
+		result = ring_take(&child->ring, &bytes, &length);
+		if (result == 0 && length == 0)
 			return 0;
-		if (got < 0 && errno != EINTR && errno != EAGAIN)
-			return cannot(reason, "read from the decoder", errno);
-		result = got > 0 ? frame_reader_take(reader, (size_t)got, reason) : 0;
+		if (result == 0)
+			result = hear(&child->ring, reader, bytes, length, reason);
+		else if (result == -EAGAIN)
+			result = await(child, reader->limits, reason);
+		else
+			result = explain_failure(result, reason);
 		if (result < 0 || reader->finished)
 			return result;
 	}
@@ -294,7 +294,7 @@ int decoder_run(int spool_fd, const struct decoder_limits *limits, const struct 
 		void *context, const atomic_bool *cancel, struct reason *reason)
 {
 	struct frame_reader *reader;
-	struct child child = {0};
+	struct child child = {.ring = {.socket = -1, .peer = -1, .memory = -1}};
 	int result, status;
 
 	reader = malloc(sizeof(*reader));
@@ -306,13 +306,13 @@ int decoder_run(int spool_fd, const struct decoder_limits *limits, const struct 
 		result = start(&child, spool_fd, limits, reason);
 	if (child.pid > 0) {
 		result = listen_to(&child, reader, cancel, reason);
-		close(child.pipe);
 		if (result < 0 || reader->finished)
 			kill(child.pid, SIGKILL); /* it may have more to say, or nothing to do */
 		status = reap(child.pid);
 		if (result == 0 && !reader->finished)
 			result = explain_death(status, limits, reason);
 	}
+	ring_close(&child.ring);
 	free(reader);
 	return result;
 }

@@ -52,11 +52,16 @@ struct decoder_entry {
  * DECODER_FILE and DECODER_HARDLINK may have data (cpio stores the body with any of its links),
  * the holes of sparse files come as zeros. Each returns 0, or a negative errno with the reason
  * filled in, which stops the decoding and is what decoder_run returns.
+ *
+ * A sink that keeps the data may say with `room` where it wants the next of it, 1 byte or more;
+ * then the bytes of each call of `data` lie there, and nothing is copied twice. NULL: they lie
+ * anywhere, and during the call only.
  */
 struct decoder_sink {
 	int (*entry)(void *context, const struct decoder_entry *entry, struct reason *reason);
 	int (*data)(void *context, const void *bytes, size_t length, struct reason *reason);
 	int (*end)(void *context, struct reason *reason);
+	int (*room)(void *context, void **ret_room, size_t *ret_length, struct reason *reason);
 };
 
 /*

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The decoder process: `aionfs-decoder INFLATED_BYTES ENTRIES CPU_SECONDS MEMORY_BYTES`, with the
- * spooled archive as its standard input and a pipe to the daemon as its standard output. Owns the
- * buffer of frames on their way out: small entries share one write. Reads no byte of the archive
- * before sandbox_enter has succeeded. It is started by the daemon and by nobody else.
+ * spooled archive as its standard input, a socket to the daemon as its standard output, and the
+ * memory of the ring as RING_DESCRIPTOR. Makes frames of what archive_decode finds; small entries
+ * share a slot of the ring. Reads no byte of the archive before sandbox_enter has succeeded. It is
+ * started by the daemon and by nobody else.
  */
 #include <errno.h>
 #include <locale.h>
@@ -13,38 +14,16 @@
 #include <unistd.h>
 
 #include "engine/archive.h"
-#include "engine/frame.h"
+#include "engine/ring.h"
 #include "engine/sandbox.h"
-
-struct writer {
-	size_t used;
-	uint8_t buffer[FRAME_MAX];
-};
 
 static const struct frame_code codes[] = FRAME_CODES;
 
-static struct writer writer;
-
-/* Writes everything that waits. The daemon that does not listen any more has ended us anyway. */
-static int flush(void)
-{
-	size_t done = 0;
-
-	while (done < writer.used) {
-		ssize_t count = write(STDOUT_FILENO, writer.buffer + done, writer.used - done);
-
-		if (count < 0 && errno != EINTR)
-			return -EPIPE;
-		done += count > 0 ? (size_t)count : 0;
-	}
-	writer.used = 0;
-	return 0;
-}
+static struct ring_writer ring;
 
 static void append(const void *bytes, size_t length)
 {
-	memcpy(writer.buffer + writer.used, bytes, length);
-	writer.used += length;
+	ring_append(&ring, bytes, length);
 }
 
 /* Begins a frame whose `length` bytes the caller appends. */
@@ -52,7 +31,7 @@ static int begin_frame(enum frame_type type, size_t length)
 {
 	struct frame_header head = {.type = (uint32_t)type, .length = (uint32_t)length};
 
-	if (writer.used + sizeof(head) + length > sizeof(writer.buffer) && flush() < 0)
+	if (ring_reserve(&ring, sizeof(head) + length) < 0)
 		return -EPIPE;
 	append(&head, sizeof(head));
 	return 0;
@@ -125,7 +104,7 @@ static int write_failure(const struct reason *reason)
 	append(&head, sizeof(head));
 	append(reason->message, message);
 	append(reason->entry, entry);
-	return flush();
+	return ring_flush(&ring);
 }
 
 static int refuse_to_start(const char *step)
@@ -156,6 +135,9 @@ int main(int argc, char **argv)
 	limits.cpu_seconds = (unsigned)strtoul(argv[3], NULL, 10);
 	limits.memory_bytes = strtoull(argv[4], NULL, 10);
 
+	/* Without it there is no way to say anything but by dying. */
+	if (ring_writer_open(&ring) < 0)
+		return EXIT_FAILURE;
 	/* Where the locale is "C", libarchive has no names but those of ASCII. */
 	setlocale(LC_CTYPE, "C.UTF-8");
 	/* Times are thrown away, but libarchive converts them: no file of time zones is read. */
@@ -165,7 +147,7 @@ int main(int argc, char **argv)
 		return refuse_to_start(step);
 	if (archive_decode(STDIN_FILENO, &limits, &sink, NULL, &reason) < 0)
 		return write_failure(&reason) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-	if (begin_frame(FRAME_DONE, 0) < 0 || flush() < 0)
+	if (begin_frame(FRAME_DONE, 0) < 0 || ring_flush(&ring) < 0)
 		return EXIT_FAILURE;
 	return EXIT_SUCCESS;
 }

@@ -75,6 +75,7 @@ struct caller {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid; /* thread id; 0 from a foreign pid namespace */
+	bool is_permitted; /* judged before, when the task could still be asked for its groups */
 };
 
 /*

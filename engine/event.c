@@ -7,8 +7,8 @@
  *     8 bytes   wall clock, nanoseconds
  *     the fields of the kind, in the order of enum field
  *
- * Refuses whatever is not exactly that: a history is replayed, so a field that is read wrongly would
- * be acted upon.
+ * Refuses whatever is not exactly that: a history is replayed, so a field that is read wrongly
+ * would be acted upon.
  */
 #include "engine/event.h"
 
@@ -44,43 +44,38 @@ static const struct kind {
 	unsigned fields;
 	const char *name, *text, *value, *until;
 } kinds[EVENT_KINDS] = {
-	[EVENT_WORKFLOW_STARTED] = {"WorkflowStarted",
-				    FIELD_NAME | FIELD_VERSION | FIELD_VALUE | FIELD_USER |
-					    FIELD_UNTIL,
-				    "type", NULL, "input", "deadline"},
-	[EVENT_ATTEMPT_STARTED] = {"AttemptStarted", FIELD_ATTEMPT | FIELD_HOLDER, NULL, NULL, NULL,
-				   NULL},
-	[EVENT_ATTEMPT_ENDED] = {"AttemptEnded",
-				 FIELD_ATTEMPT | FIELD_HOW | FIELD_TEXT | FIELD_UNTIL, NULL,
-				 "message", NULL, "retry_at"},
-	[EVENT_STEP_RECORDED] = {"StepRecorded",
-				 FIELD_NAME | FIELD_TEXT | FIELD_VALUE | FIELD_ATTEMPT, "step",
-				 "command", "result", NULL},
-	[EVENT_TIMER_SET] = {"TimerSet", FIELD_NAME | FIELD_TEXT | FIELD_UNTIL | FIELD_ATTEMPT,
-			     "timer", "text", NULL, "due"},
-	[EVENT_TIMER_FIRED] = {"TimerFired", FIELD_NAME | FIELD_UNTIL, "timer", NULL, NULL, "due"},
-	[EVENT_SIGNAL_DELIVERED] = {"SignalDelivered", FIELD_NAME | FIELD_VALUE | FIELD_USER,
-				    "signal", NULL, "signal", NULL},
-	[EVENT_RUN_PAUSED] = {"RunPaused", FIELD_USER, NULL, NULL, NULL, NULL},
-	[EVENT_RUN_RESUMED] = {"RunResumed", FIELD_USER, NULL, NULL, NULL, NULL},
-	[EVENT_RUN_REOPENED] = {"RunReopened", FIELD_USER | FIELD_UNTIL, NULL, NULL, NULL,
-				"deadline"},
-	[EVENT_RUN_STRANDED] = {"RunStranded", FIELD_TEXT, NULL, "message", NULL, NULL},
-	[EVENT_RUN_RECOVERED] = {"RunRecovered", 0, NULL, NULL, NULL, NULL},
-	[EVENT_WORKFLOW_COMPLETED] = {"WorkflowCompleted", FIELD_VALUE, NULL, NULL, "result", NULL},
-	[EVENT_WORKFLOW_FAILED] = {"WorkflowFailed", FIELD_TEXT, NULL, "message", NULL, NULL},
-	[EVENT_WORKFLOW_CANCELLED] = {"WorkflowCancelled", FIELD_TEXT | FIELD_USER, NULL, "reason",
-				      NULL, NULL},
-	[EVENT_WORKFLOW_TIMED_OUT] = {"WorkflowTimedOut", FIELD_UNTIL, NULL, NULL, NULL,
-				      "deadline"},
+    [EVENT_WORKFLOW_STARTED] = {"WorkflowStarted",
+				FIELD_NAME | FIELD_VERSION | FIELD_VALUE | FIELD_USER | FIELD_UNTIL,
+				"type", NULL, "input", "deadline"},
+    [EVENT_ATTEMPT_STARTED] = {"AttemptStarted", FIELD_ATTEMPT | FIELD_HOLDER, NULL, NULL, NULL,
+			       NULL},
+    [EVENT_ATTEMPT_ENDED] = {"AttemptEnded", FIELD_ATTEMPT | FIELD_HOW | FIELD_TEXT | FIELD_UNTIL,
+			     NULL, "message", NULL, "retry_at"},
+    [EVENT_STEP_RECORDED] = {"StepRecorded", FIELD_NAME | FIELD_TEXT | FIELD_VALUE | FIELD_ATTEMPT,
+			     "step", "command", "result", NULL},
+    [EVENT_TIMER_SET] = {"TimerSet", FIELD_NAME | FIELD_TEXT | FIELD_UNTIL | FIELD_ATTEMPT, "timer",
+			 "text", NULL, "due"},
+    [EVENT_TIMER_FIRED] = {"TimerFired", FIELD_NAME | FIELD_UNTIL, "timer", NULL, NULL, "due"},
+    [EVENT_SIGNAL_DELIVERED] = {"SignalDelivered", FIELD_NAME | FIELD_VALUE | FIELD_USER, "signal",
+				NULL, "signal", NULL},
+    [EVENT_RUN_PAUSED] = {"RunPaused", FIELD_USER, NULL, NULL, NULL, NULL},
+    [EVENT_RUN_RESUMED] = {"RunResumed", FIELD_USER, NULL, NULL, NULL, NULL},
+    [EVENT_RUN_REOPENED] = {"RunReopened", FIELD_USER | FIELD_UNTIL, NULL, NULL, NULL, "deadline"},
+    [EVENT_RUN_STRANDED] = {"RunStranded", FIELD_TEXT, NULL, "message", NULL, NULL},
+    [EVENT_RUN_RECOVERED] = {"RunRecovered", 0, NULL, NULL, NULL, NULL},
+    [EVENT_WORKFLOW_COMPLETED] = {"WorkflowCompleted", FIELD_VALUE, NULL, NULL, "result", NULL},
+    [EVENT_WORKFLOW_FAILED] = {"WorkflowFailed", FIELD_TEXT, NULL, "message", NULL, NULL},
+    [EVENT_WORKFLOW_CANCELLED] = {"WorkflowCancelled", FIELD_TEXT | FIELD_USER, NULL, "reason",
+				  NULL, NULL},
+    [EVENT_WORKFLOW_TIMED_OUT] = {"WorkflowTimedOut", FIELD_UNTIL, NULL, NULL, NULL, "deadline"},
 };
 
 static const char *const hows[ATTEMPT_HOWS] = {
-	[ATTEMPT_COMPLETED] = "completed", [ATTEMPT_FAILED] = "failed",
-	[ATTEMPT_VIOLATED] = "violated",   [ATTEMPT_PARKED] = "parked",
-	[ATTEMPT_PAUSED] = "paused",	   [ATTEMPT_CANCELLED] = "cancelled",
-	[ATTEMPT_TIMED_OUT] = "timed_out", [ATTEMPT_STRANDED] = "stranded",
-	[ATTEMPT_STOPPED] = "stopped",	   [ATTEMPT_CRASHED] = "crashed",
+    [ATTEMPT_COMPLETED] = "completed", [ATTEMPT_FAILED] = "failed",
+    [ATTEMPT_VIOLATED] = "violated",   [ATTEMPT_PARKED] = "parked",
+    [ATTEMPT_PAUSED] = "paused",       [ATTEMPT_CANCELLED] = "cancelled",
+    [ATTEMPT_TIMED_OUT] = "timed_out", [ATTEMPT_STRANDED] = "stranded",
+    [ATTEMPT_STOPPED] = "stopped",     [ATTEMPT_CRASHED] = "crashed",
 };
 
 const char *event_name(enum event_kind kind)
@@ -346,7 +341,8 @@ static size_t utf8_length(const unsigned char *at)
 			return 0;
 		point = point << 6 | (at[i] & 0x3f);
 	}
-	if ((length == 3 && point < 0x800) || (length == 4 && (point < 0x10000 || point > 0x10ffff)))
+	if ((length == 3 && point < 0x800) ||
+	    (length == 4 && (point < 0x10000 || point > 0x10ffff)))
 		return 0;
 	return point >= 0xd800 && point <= 0xdfff ? 0 : length;
 }

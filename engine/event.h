@@ -16,7 +16,7 @@
  * `history` shows it. What each kind carries is one table in event.c; the encoding is fixed by it.
  */
 
-#define EVENT_NAME_MAX 255	   /* of a step, a timer, a signal */
+#define EVENT_NAME_MAX 255	    /* of a step, a timer, a signal */
 #define EVENT_TEXT_MAX (64u * 1024) /* a step's command, a message */
 
 enum event_kind {
@@ -56,8 +56,8 @@ enum attempt_how {
 
 struct event {
 	enum event_kind kind;
-	uint64_t sequence; /* from 1; in the key, not in the bytes */
-	int64_t at_ns;	   /* wall clock */
+	uint64_t sequence;	       /* from 1; in the key, not in the bytes */
+	int64_t at_ns;		       /* wall clock */
 	char name[EVENT_NAME_MAX + 1]; /* type; step, timer or signal */
 	const char *text; /* command; timer's text; reason; message; parked: what it waits for, one
 			     name a line. Borrowed: decoded ones point into the decoded bytes. */
@@ -65,10 +65,11 @@ struct event {
 	struct digest digest; /* of the value: input, step's result, signal, result */
 	uint64_t bytes;
 	struct digest version;
-	int64_t until_ns; /* a timer's due time; the deadline; the time of the next attempt; 0: none */
+	int64_t
+	    until_ns; /* a timer's due time; the deadline; the time of the next attempt; 0: none */
 	uint32_t attempt;
 	enum attempt_how how;
-	int32_t code;	/* exit code, or -signal */
+	int32_t code; /* exit code, or -signal */
 	uint32_t uid, gid;
 	int32_t pid;
 	uint64_t start_ticks; /* with pid and boot: the holder */
@@ -92,8 +93,8 @@ int event_encode(const struct event *event, uint8_t **ret_bytes, size_t *ret_len
 int event_decode(const struct event_bytes *bytes, struct event *ret_event);
 
 /*
- * One line of `history`: a JSON object and a newline, the same bytes each time. Ownership: the caller
- * frees it. Returns NULL without memory.
+ * One line of `history`: a JSON object and a newline, the same bytes each time. Ownership: the
+ * caller frees it. Returns NULL without memory.
  */
 char *event_line(const struct event *event, size_t *ret_length);
 

@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /*
- * What the decoder process writes into its pipe, and the daemon reads from it: a sequence of
- * frames, each a header and `length` bytes. Both sides are one build on one machine, so the
- * numbers are in the machine's own order.
+ * What the decoder process tells the daemon: a sequence of frames, each a header and `length`
+ * bytes. Both sides are one build on one machine, so the numbers are in the machine's own order.
+ * The frames travel through a ring of slots in shared memory, engine/ring.h.
  *
  *     FRAME_ENTRY   struct frame_entry, then the path, then the target, neither terminated
  *     FRAME_DATA    1 to FRAME_DATA_MAX bytes of the entry

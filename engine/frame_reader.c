@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads frames from a process that may have been taken over. Owns the buffer that they are
- * assembled in, whose size bounds every length. Refuses whatever the writer of an honest decoder
- * would never write, with a code and a text of its own: only codes of the table and printable
- * text come through.
+ * Reads frames from a process that may have been taken over, out of memory that it can still write.
+ * Owns the copy of each frame, whose size bounds every length. Refuses whatever the writer of an
+ * honest decoder would never write, with a code and a text of its own: only codes of the table and
+ * printable text come through.
  */
 #include "engine/frame_reader.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,16 +18,17 @@ static const struct frame_code codes[] = FRAME_CODES;
 void frame_reader_init(struct frame_reader *reader, const struct decoder_limits *limits,
 		       const struct decoder_sink *sink, void *context)
 {
-	memset(reader, 0, offsetof(struct frame_reader, buffer));
+	memset(reader, 0, offsetof(struct frame_reader, copy));
 	reader->limits = limits;
 	reader->sink = sink;
 	reader->context = context;
 }
 
-void *frame_reader_room(struct frame_reader *reader, size_t *ret_room)
+/* The fence keeps the compiler from reading the shared bytes again where it means the copy. */
+static void copy_out(void *copy, const uint8_t *bytes, size_t length)
 {
-	*ret_room = sizeof(reader->buffer) - reader->held;
-	return reader->buffer + reader->held;
+	memcpy(copy, bytes, length);
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 static int nonsense(struct reason *reason, const char *what)
@@ -96,9 +98,22 @@ static int take_entry(struct frame_reader *reader, const uint8_t *bytes, uint32_
 	return reader->sink->entry(reader->context, &entry, reason);
 }
 
+/* Where data is copied to: as the sink wants it, or into the reader's own copy. */
+static int find_room(struct frame_reader *reader, void **ret_room, size_t *ret_length,
+		     struct reason *reason)
+{
+	if (reader->sink->room)
+		return reader->sink->room(reader->context, ret_room, ret_length, reason);
+	*ret_room = reader->copy;
+	*ret_length = sizeof(reader->copy);
+	return 0;
+}
+
 static int take_data(struct frame_reader *reader, const uint8_t *bytes, uint32_t length,
 		     struct reason *reason)
 {
+	int result = 0;
+
 	if (!reader->in_entry || !reader->may_have_data || length == 0)
 		return nonsense(reason, "data out of place");
 	reader->inflated += length;
@@ -106,7 +121,18 @@ static int take_data(struct frame_reader *reader, const uint8_t *bytes, uint32_t
 		return reason_set(reason, EFBIG, "inflated_too_large",
 				  "the archive holds more than max_inflated_bytes (%" PRIu64 ")",
 				  reader->limits->inflated_bytes);
-	return reader->sink->data(reader->context, bytes, length, reason);
+	for (size_t done = 0, part; result == 0 && done < length; done += part) {
+		void *room;
+
+		result = find_room(reader, &room, &part, reason);
+		if (result < 0)
+			break;
+		if (part > length - done)
+			part = length - done;
+		copy_out(room, bytes + done, part);
+		result = reader->sink->data(reader->context, room, part, reason);
+	}
+	return result;
 }
 
 /* The text of a refusal: printable, or it is not shown. */
@@ -147,16 +173,21 @@ static int take_fail(struct frame_reader *reader, const uint8_t *bytes, uint32_t
 	return result;
 }
 
-static int take_frame(struct frame_reader *reader, uint32_t type, const uint8_t *bytes,
-		      uint32_t length, struct reason *reason)
+static int take_frame(struct frame_reader *reader, const struct frame_header *head,
+		      const uint8_t *bytes, struct reason *reason)
 {
+	uint32_t length = head->length;
+
 	if (reader->finished)
 		return nonsense(reason, "it goes on behind its end");
-	switch (type) {
-	case FRAME_ENTRY:
-		return take_entry(reader, bytes, length, reason);
-	case FRAME_DATA:
+	if (head->type == FRAME_DATA)
 		return take_data(reader, bytes, length, reason);
+	if (length > sizeof(reader->copy))
+		return nonsense(reason, "a frame that is too long");
+	copy_out(reader->copy, bytes, length);
+	switch (head->type) {
+	case FRAME_ENTRY:
+		return take_entry(reader, reader->copy, length, reason);
 	case FRAME_END:
 		if (!reader->in_entry || length > 0)
 			return nonsense(reason, "an end out of place");
@@ -168,31 +199,30 @@ static int take_frame(struct frame_reader *reader, uint32_t type, const uint8_t 
 		reader->finished = true;
 		return 0;
 	case FRAME_FAIL:
-		return take_fail(reader, bytes, length, reason);
+		return take_fail(reader, reader->copy, length, reason);
 	default:
 		return nonsense(reason, "a frame of no known type");
 	}
 }
 
-int frame_reader_take(struct frame_reader *reader, size_t length, struct reason *reason)
+int frame_reader_take(struct frame_reader *reader, const uint8_t *bytes, size_t length,
+		      struct reason *reason)
 {
-	size_t used = 0;
 	int result = 0;
 
-	reader->held += length;
-	while (result == 0 && reader->held - used >= sizeof(struct frame_header)) {
+	while (result == 0 && length > 0) {
 		struct frame_header head;
 
-		memcpy(&head, reader->buffer + used, sizeof(head));
-		if (head.length > FRAME_DATA_MAX)
+		if (length < sizeof(head))
+			return nonsense(reason, "half a frame");
+		copy_out(&head, bytes, sizeof(head));
+		bytes += sizeof(head);
+		length -= sizeof(head);
+		if (head.length > length)
 			return nonsense(reason, "a frame that is too long");
-		if (reader->held - used < sizeof(head) + head.length)
-			break;
-		result = take_frame(reader, head.type, reader->buffer + used + sizeof(head),
-				    head.length, reason);
-		used += sizeof(head) + head.length;
+		result = take_frame(reader, &head, bytes, reason);
+		bytes += head.length;
+		length -= head.length;
 	}
-	memmove(reader->buffer, reader->buffer + used, reader->held - used);
-	reader->held -= used;
 	return result;
 }

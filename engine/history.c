@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the way of an event into a history: validated by the fold, committed, and only then published.
- * Invariant: what is in memory is the fold of what is durable; after a failed commit nothing changed.
+ * Owns the way of an event into a history: validated by the fold, committed, and only then
+ * published. Invariant: what is in memory is the fold of what is durable; after a failed commit
+ * nothing changed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #define EVENTS_MAX 40
 /* The run's row, the events, a value and an audit line. */
 #define CHANGES_MAX (EVENTS_MAX + 3)
+/* The items of a run with longer texts than that are not kept for the next reader. */
+#define KEPT_TEXT_MAX (16u << 20)
 
 /* ---- loading ---- */
 
@@ -102,10 +105,66 @@ static int copy_item(const struct items *items, enum item_kind kind, const char 
 	return -ENOMEM;
 }
 
-int history_find_item(struct engine *engine, struct run *run, enum item_kind kind,
-		      const char *name, struct item *ret_item)
+/* What is kept, if it is of this run and has all of its events. */
+static bool take_kept(struct runs *runs, const struct run *run, struct items *ret_items,
+		      uint64_t *ret_sequence)
 {
-	struct items items = {0};
+	bool is_it;
+
+	pthread_rwlock_rdlock(&runs->lock);
+	pthread_mutex_lock(&runs->kept_lock);
+	is_it = runs->kept_run == run->number && runs->kept_sequence == run->state.sequence;
+	if (is_it) {
+		*ret_items = runs->kept;
+		*ret_sequence = runs->kept_sequence;
+		runs->kept = (struct items){0};
+		runs->kept_run = 0;
+	}
+	pthread_mutex_unlock(&runs->kept_lock);
+	pthread_rwlock_unlock(&runs->lock);
+	return is_it;
+}
+
+int history_borrow_items(struct engine *engine, struct run *run, struct items *ret_items,
+			 uint64_t *ret_sequence)
+{
+	struct run_state state = {0};
+	int error;
+
+	*ret_items = (struct items){0};
+	if (take_kept(engine->runs, run, ret_items, ret_sequence))
+		return 0;
+	error = history_fold(engine, run->number, &state, ret_items);
+	*ret_sequence = state.sequence;
+	run_state_free(&state);
+	if (error)
+		items_clear(ret_items);
+	return error;
+}
+
+void history_return_items(struct engine *engine, struct run *run, struct items *items,
+			  uint64_t sequence)
+{
+	struct runs *runs = engine->runs;
+	struct items old = *items;
+
+	if (items->text_bytes <= KEPT_TEXT_MAX) {
+		pthread_mutex_lock(&runs->kept_lock);
+		old = runs->kept;
+		runs->kept = *items;
+		runs->kept_run = run->number;
+		runs->kept_sequence = sequence;
+		pthread_mutex_unlock(&runs->kept_lock);
+	}
+	items_clear(&old);
+	*items = (struct items){0};
+}
+
+int history_find_item(struct engine *engine, struct run *run, enum item_kind kind, const char *name,
+		      struct item *ret_item)
+{
+	struct items items;
+	uint64_t sequence;
 	bool is_loaded;
 	int error = 0;
 
@@ -116,10 +175,11 @@ int history_find_item(struct engine *engine, struct run *run, enum item_kind kin
 	pthread_rwlock_unlock(&engine->runs->lock);
 	if (is_loaded)
 		return error;
-	error = history_fold(engine, run->number, NULL, &items);
-	if (!error)
-		error = copy_item(&items, kind, name, ret_item);
-	items_clear(&items);
+	error = history_borrow_items(engine, run, &items, &sequence);
+	if (error)
+		return error;
+	error = copy_item(&items, kind, name, ret_item);
+	history_return_items(engine, run, &items, sequence);
 	return error;
 }
 
@@ -159,8 +219,8 @@ static int make_changes(const struct run *run, const struct append *append,
 	int error = 0;
 
 	if (append->is_new)
-		changes[count++] = (struct row_change){
-			.kind = ROW_PUT_RUN, .run = run->number, .name = run->id};
+		changes[count++] =
+		    (struct row_change){.kind = ROW_PUT_RUN, .run = run->number, .name = run->id};
 	for (size_t i = 0; i < append->count && !error; i++) {
 		const struct event *event = &append->events[i];
 		uint8_t *bytes = NULL;
@@ -175,9 +235,9 @@ static int make_changes(const struct run *run, const struct append *append,
 							       .text_length = length};
 	}
 	if (!error && append->value) {
-		error = value_put(append->value, run->number,
-				  append->events[append->value_of].sequence, &changes[count],
-				  reason);
+		error =
+		    value_put(append->value, run->number, append->events[append->value_of].sequence,
+			      &changes[count], reason);
 		count += error == 0;
 	}
 	if (!error && append->audit)
@@ -252,6 +312,7 @@ int history_append(struct engine *engine, struct run *run, const struct append *
 		run_state_free(&state);
 		return error;
 	}
+	value_settle(append->value, true);
 	/* Whoever sees its end may unload its version. */
 	if (run_is_final(state.status))
 		attend_unpin(run);

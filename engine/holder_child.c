@@ -22,7 +22,7 @@
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* Each variable's "NAME=" and a path; PATH is two of them. */
-#define VARIABLE_SIZE (2 * PATH_MAX)
+#define VARIABLE_SIZE ((size_t)2 * PATH_MAX)
 #define VARIABLES 13
 
 void holder_failure_set(struct holder_failure *failure, int error, const char *what,

@@ -22,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/attempt.h"
@@ -34,6 +35,12 @@
 /* How often those are killed again that had not ended, or that came after. */
 #define KILL_AGAIN_MS 20
 
+/*
+ * Without a namespace there may be some that we cannot kill: a setuid program that the workflow
+ * started. Their end is not waited for; the attempt's is told.
+ */
+#define PATIENCE_MS 3000
+
 /* Whoever writes into the log pipe from outside of the attempt is not listened to for ever. */
 #define DRAIN_BYTES_MAX (4 << 20)
 
@@ -42,6 +49,7 @@ struct hold {
 	bool told_to_end; /* by the lifeline */
 	bool workflow_ended;
 	bool all_gone;
+	uint64_t ending_since_ms;
 	pid_t workflow;
 	int status;   /* of the workflow */
 	int children; /* signalfd */
@@ -114,6 +122,24 @@ static bool is_ending(const struct hold *hold)
 	return hold->told_to_end || hold->workflow_ended;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Ending: PID 1 of a namespace waits for all, for so does the kernel when it exits. */
+static bool has_to_give_up(struct hold *hold)
+{
+	if (hold->is_init)
+		return false;
+	if (hold->ending_since_ms == 0)
+		hold->ending_since_ms = now_ms();
+	return now_ms() - hold->ending_since_ms > PATIENCE_MS;
+}
+
 static void kill_everybody(const struct hold *hold)
 {
 	if (hold->is_init)
@@ -152,7 +178,7 @@ static void hold_until_all_is_gone(struct hold *hold)
 {
 	for (;;) {
 		reap(hold);
-		if (hold->all_gone)
+		if (hold->all_gone || (is_ending(hold) && has_to_give_up(hold)))
 			return;
 		if (is_ending(hold))
 			kill_everybody(hold);

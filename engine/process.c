@@ -37,10 +37,20 @@ static int read_small(const char *path, char *text, size_t size)
 	return 0;
 }
 
+/* Field `number` of proc(5)'s /proc/PID/stat; `text` begins with the third one, the state. */
+static uint64_t field(const char *text, int number)
+{
+	for (int i = 3; i < number; i++) {
+		text = strchr(text, ' ');
+		if (!text)
+			return 0;
+		text++;
+	}
+	return strtoull(text, NULL, 10);
+}
+
 int process_stat(pid_t pid, struct process_stat *ret_stat)
 {
-	unsigned long long user, system, start;
-	long long waited_user, waited_system;
 	char path[48], text[1024];
 	const char *fields;
 	int result;
@@ -53,17 +63,16 @@ int process_stat(pid_t pid, struct process_stat *ret_stat)
 		return result;
 	/* The name is the process's own choice, parentheses included: the last one ends it. */
 	fields = strrchr(text, ')');
-	/* Fields 3, 4, 14 to 17 and 22 of proc(5). */
-	if (!fields ||
-	    sscanf(fields + 1,
-		   " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %lld %lld %*d %*d %*d "
-		   "%*d %llu",
-		   &ret_stat->state, &ret_stat->parent, &user, &system, &waited_user,
-		   &waited_system, &start) != 7)
+	if (!fields || fields[1] != ' ')
 		return -EBADMSG;
-	ret_stat->cpu_ticks = user + system;
-	ret_stat->waited_ticks = (uint64_t)waited_user + (uint64_t)waited_system;
-	ret_stat->start_ticks = start;
+	fields += 2;
+	*ret_stat = (struct process_stat){
+	    .state = fields[0],
+	    .parent = (pid_t)field(fields, 4),
+	    .cpu_ticks = field(fields, 14) + field(fields, 15),
+	    .waited_ticks = field(fields, 16) + field(fields, 17),
+	    .start_ticks = field(fields, 22),
+	};
 	return 0;
 }
 
@@ -85,17 +94,18 @@ bool process_descends(pid_t pid, pid_t ancestor)
 	return false;
 }
 
-/* One thread's children: a line of ids. */
+/* One thread's children: their ids, with a space behind each. */
 static size_t read_children(const char *path, pid_t *list, size_t room)
 {
 	FILE *file = fopen(path, "re");
-	size_t count = 0;
-	int pid;
+	size_t count = 0, size = 0;
+	char *word = NULL;
 
 	if (!file)
 		return 0;
-	while (count < room && fscanf(file, "%d", &pid) == 1)
-		list[count++] = pid;
+	while (count < room && getdelim(&word, &size, ' ', file) > 0)
+		list[count++] = (pid_t)strtol(word, NULL, 10);
+	free(word);
 	fclose(file);
 	return count;
 }

@@ -8,9 +8,9 @@
 #include <sys/types.h>
 
 /*
- * What /proc says of processes, for the daemon and for the holder. Nothing here allocates more than
- * a directory stream. A process id is only as good as the moment: each function says what it does
- * about ids that are used again.
+ * What /proc says of processes, for the daemon and for the holder. A process id is only as good as
+ * the moment: each function says what it does about ids that are used again, or the caller knows
+ * that the process is there, because it waits for us or because nobody else may reap it.
  */
 
 /* From /proc/PID/stat. Ticks are those of sysconf(_SC_CLK_TCK). */

@@ -13,6 +13,7 @@
 #include "engine/audit.h"
 #include "engine/log.h"
 #include "engine/quarantine.h"
+#include "engine/run_log.h"
 #include "engine/run_private.h"
 #include "engine/runs.h"
 #include "engine/supervisor.h"
@@ -112,6 +113,18 @@ static int take_event(void *context, const struct event_bytes *bytes)
 	return error == -EBADMSG ? 0 : error;
 }
 
+/* What a crash left of runs that were removed. A log that stays is untidy, and no more. */
+static void sweep_logs(const struct loading *loading)
+{
+	uint64_t *numbers = malloc((loading->count + 1) * sizeof(*numbers));
+
+	for (size_t i = 0; numbers && i < loading->count; i++)
+		numbers[i] = loading->runs[i]->number;
+	if (numbers)
+		run_log_sweep(loading->engine->runs->log_directory, numbers, loading->count);
+	free(numbers);
+}
+
 static int load(struct loading *loading)
 {
 	struct store *store = loading->engine->store;
@@ -119,6 +132,8 @@ static int load(struct loading *loading)
 
 	if (!error && loading->count)
 		qsort(loading->runs, loading->count, sizeof(struct run *), by_number);
+	if (!error)
+		sweep_logs(loading);
 	if (!error)
 		error = journal_each_event(store, take_event, loading);
 	while (!error && loading->current < loading->count)

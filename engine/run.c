@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The fold. Owns the meaning of a history: what each event does to a run, and which event may follow
- * which state. The status is derived anew after every event, by one function.
+ * The fold. Owns the meaning of a history: what each event does to a run, and which event may
+ * follow which state. The status is derived anew after every event, by one function.
  */
 #include "engine/run.h"
 
@@ -10,11 +10,10 @@
 #include <string.h>
 
 static const char *const status_names[RUN_STATUSES] = {
-	[RUN_PENDING] = "pending",     [RUN_RUNNING] = "running",
-	[RUN_WAITING] = "waiting",     [RUN_PARKED] = "parked",
-	[RUN_PAUSED] = "paused",       [RUN_STRANDED] = "stranded",
-	[RUN_COMPLETED] = "completed", [RUN_FAILED] = "failed",
-	[RUN_CANCELLED] = "cancelled", [RUN_TIMED_OUT] = "timed_out",
+    [RUN_PENDING] = "pending",	   [RUN_RUNNING] = "running", [RUN_WAITING] = "waiting",
+    [RUN_PARKED] = "parked",	   [RUN_PAUSED] = "paused",   [RUN_STRANDED] = "stranded",
+    [RUN_COMPLETED] = "completed", [RUN_FAILED] = "failed",   [RUN_CANCELLED] = "cancelled",
+    [RUN_TIMED_OUT] = "timed_out",
 };
 
 const char *run_status_name(enum run_status status)
@@ -72,18 +71,39 @@ void items_clear(struct items *items)
 		free(items->list[i].text);
 	}
 	free(items->list);
+	free(items->slots);
 	*items = (struct items){0};
+}
+
+/* FNV-1a, over what an item is called by. */
+static size_t hash(enum item_kind kind, const char *name)
+{
+	uint64_t sum = 0xcbf29ce484222325u ^ (uint64_t)kind;
+
+	for (; *name; name++)
+		sum = (sum ^ (uint8_t)*name) * 0x100000001b3u;
+	return (size_t)(sum ^ sum >> 32);
+}
+
+/* The slot that holds the item, or the empty one where it belongs. There are slots. */
+static uint32_t *slot_of(const struct items *items, enum item_kind kind, const char *name)
+{
+	size_t mask = items->slot_count - 1, at = hash(kind, name) & mask;
+
+	for (; items->slots[at]; at = (at + 1) & mask) {
+		const struct item *item = &items->list[items->slots[at] - 1];
+
+		if (item->kind == kind && strcmp(item->name, name) == 0)
+			break;
+	}
+	return &items->slots[at];
 }
 
 static struct item *find(const struct items *items, enum item_kind kind, const char *name)
 {
-	for (size_t i = 0; i < items->count; i++) {
-		struct item *item = &items->list[i];
+	uint32_t place = items->slot_count ? *slot_of(items, kind, name) : 0;
 
-		if (item->kind == kind && strcmp(item->name, name) == 0)
-			return item;
-	}
-	return NULL;
+	return place ? &items->list[place - 1] : NULL;
 }
 
 const struct item *items_find(const struct items *items, enum item_kind kind, const char *name)
@@ -117,37 +137,55 @@ static char *copy_text(const char *text, size_t length)
 	return copy;
 }
 
+/* Room for one more, in the list and in the slots. */
+static int make_room(struct items *items)
+{
+	size_t room = items->room ? items->room * 2 : 8;
+	struct item *list;
+	uint32_t *slots;
+
+	if (items->count < items->room)
+		return 0;
+	list = realloc(items->list, room * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	items->list = list;
+	slots = calloc(room * 2, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	free(items->slots);
+	items->slots = slots;
+	items->slot_count = room * 2;
+	items->room = room;
+	for (size_t i = 0; i < items->count; i++)
+		*slot_of(items, list[i].kind, list[i].name) = (uint32_t)i + 1;
+	return 0;
+}
+
 static int add_item(struct items *items, enum item_kind kind, const struct event *event)
 {
 	struct item item = {
-		.kind = kind,
-		.attempt = event->attempt,
-		.sequence = event->sequence,
-		.at_ns = event->at_ns,
-		.until_ns = event->until_ns,
-		.digest = event->digest,
-		.bytes = event->bytes,
-		.text = copy_text(event->text, event->text_length),
-		.name = strdup(event->name),
+	    .kind = kind,
+	    .attempt = event->attempt,
+	    .sequence = event->sequence,
+	    .at_ns = event->at_ns,
+	    .until_ns = event->until_ns,
+	    .digest = event->digest,
+	    .bytes = event->bytes,
+	    .text = copy_text(event->text, event->text_length),
+	    .name = strdup(event->name),
 	};
 
 	if (kind == ITEM_TIMER)
 		item.bytes = event->text_length;
-	if (item.text && item.name && items->count == items->room) {
-		size_t room = items->room ? items->room * 2 : 8;
-		struct item *list = realloc(items->list, room * sizeof(*list));
-
-		if (list) {
-			items->list = list;
-			items->room = room;
-		}
-	}
-	if (!item.text || !item.name || items->count == items->room) {
+	if (!item.text || !item.name || make_room(items) != 0) {
 		free(item.text);
 		free(item.name);
 		return -ENOMEM;
 	}
 	items->list[items->count++] = item;
+	items->text_bytes += event->text_length;
+	*slot_of(items, kind, item.name) = (uint32_t)items->count;
 	return 0;
 }
 
@@ -187,8 +225,8 @@ static bool is_waited_for(const char *waits, const char *directory, const char *
 {
 	size_t directory_length = strlen(directory), name_length = strlen(name);
 
-	for (const char *line = waits; line && *line; line += strcspn(line, "\n"),
-			line += *line == '\n') {
+	for (const char *line = waits; line && *line;
+	     line += strcspn(line, "\n"), line += *line == '\n') {
 		if (strcspn(line, "\n") == directory_length + name_length &&
 		    memcmp(line, directory, directory_length) == 0 &&
 		    memcmp(line + directory_length, name, name_length) == 0)
@@ -273,7 +311,8 @@ static int end(struct run_state *state, enum run_status status, const struct eve
 		state->result_sequence = event->sequence;
 		state->result_bytes = event->bytes;
 	}
-	/* A completed run forgets why an attempt failed; of one that timed out it is the best hint. */
+	/* A completed run forgets why an attempt failed; of one that timed out it is the best hint.
+	 */
 	return status == RUN_TIMED_OUT ? 0 : set_error(state, event);
 }
 

@@ -5,8 +5,8 @@
 #include "engine/event.h"
 
 /*
- * What a run is: a fold of its events, and of nothing else. No clock, no store, no process: the same
- * events give the same state, before a crash and after it.
+ * What a run is: a fold of its events, and of nothing else. No clock, no store, no process: the
+ * same events give the same state, before a crash and after it.
  */
 
 enum run_status {
@@ -56,10 +56,13 @@ struct item {
 	char *name;
 };
 
-/* Items in the order of their events. */
+/* Items in the order of their events. Names are found by a hash table: a run may have 10,000. */
 struct items {
 	struct item *list;
 	size_t count, room;
+	uint32_t *slots;   /* places in the list, from 1; 0: empty */
+	size_t slot_count; /* a power of two; more than half are empty */
+	size_t text_bytes; /* of all texts */
 };
 
 struct run_state {
@@ -71,8 +74,8 @@ struct run_state {
 	uint32_t failures; /* since the last recorded step */
 	uint32_t steps, timers, signals;
 	int64_t started_ns, changed_ns;
-	int64_t deadline_ns; /* 0: none */
-	int64_t retry_ns;    /* of a waiting run */
+	int64_t deadline_ns;			/* 0: none */
+	int64_t retry_ns;			/* of a waiting run */
 	uint64_t result_sequence, result_bytes; /* of a completed run */
 	uint64_t input_bytes;
 	struct digest input_digest;

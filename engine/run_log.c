@@ -2,10 +2,12 @@
 /* Reading a run's log while its holder writes it: the files are opened for each look. */
 #include "engine/run_log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -134,6 +136,47 @@ void run_log_remove(int directory, uint64_t run)
 	snprintf(older, sizeof(older), "%s.1", run_log_name(run, name));
 	unlinkat(directory, older, 0);
 	unlinkat(directory, name, 0);
+}
+
+static int compare_numbers(const void *left, const void *right)
+{
+	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+
+	return (a > b) - (a < b);
+}
+
+/* Whose log a file is; 0 for one that is no log. */
+static uint64_t run_of(const char *name)
+{
+	char *end;
+	uint64_t run;
+
+	if (name[0] < '1' || name[0] > '9')
+		return 0;
+	run = strtoull(name, &end, 10);
+	return *end == '\0' || strcmp(end, ".1") == 0 ? run : 0;
+}
+
+int run_log_sweep(int directory, const uint64_t *runs, size_t count)
+{
+	int copy = fcntl(directory, F_DUPFD_CLOEXEC, 0);
+	DIR *logs = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *entry;
+
+	if (!logs) {
+		if (copy >= 0)
+			close(copy);
+		return -EIO;
+	}
+	rewinddir(logs);
+	while ((entry = readdir(logs))) {
+		uint64_t run = run_of(entry->d_name);
+
+		if (run && !(count && bsearch(&run, runs, count, sizeof(run), compare_numbers)))
+			unlinkat(directory, entry->d_name, 0);
+	}
+	closedir(logs);
+	return 0;
 }
 
 void run_log_tidy(int directory, uint64_t run)

@@ -7,8 +7,8 @@
 #include <sys/types.h>
 
 /*
- * What a run's attempts wrote to stderr: two files under STATE/logs that the holder writes in turns,
- * "NUMBER" and, older, "NUMBER.1" (engine/attempt.h). Read as one, the older first.
+ * What a run's attempts wrote to stderr: two files under STATE/logs that the holder writes in
+ * turns, "NUMBER" and, older, "NUMBER.1" (engine/attempt.h). Read as one, the older first.
  */
 #define RUN_LOG_NAME 32
 
@@ -26,6 +26,12 @@ void run_log_last_line(int directory, uint64_t run, char *line, size_t room);
 
 /* Removes both files; absent ones are fine. */
 void run_log_remove(int directory, uint64_t run);
+
+/*
+ * Removes the logs of all runs but those whose numbers are given, sorted: of runs that were removed
+ * when the machine stopped. Returns -EIO.
+ */
+int run_log_sweep(int directory, const uint64_t *runs, size_t count);
 
 /* Removes the log when there is nothing in it. */
 void run_log_tidy(int directory, uint64_t run);

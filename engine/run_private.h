@@ -45,6 +45,7 @@ struct process {
 	_Atomic uint32_t wakes;	   /* how often a wait of one of its processes ended */
 	_Atomic uint32_t idle_at;  /* it was idle for park_after, with `wakes` one less; 0: it was not */
 	_Atomic bool is_too_large; /* its output is over the limit */
+	bool is_polled;		   /* its pidfd is looked at by the ticks */
 	bool is_killed;		   /* (lock) */
 	int64_t killed_ns;	   /* (lock) wall: when it was told so the last time */
 	bool is_collected;	   /* (lock) `end` is known */
@@ -61,10 +62,11 @@ struct run {
 	uint64_t number;
 	_Atomic uint32_t references;
 	pthread_mutex_t lock;
-	struct run_state state;	 /* (table) */
-	struct items *items;	 /* (table) NULL: not loaded */
-	bool is_removed;	 /* (table) */
-	struct version *pinned;	 /* (lock) with a reference and a pin; NULL: finished, or not loaded */
+	struct run_state state; /* (table) */
+	struct items *items;	/* (table) NULL: not loaded */
+	bool is_removed;	/* (table) */
+	struct version
+	    *pinned; /* (lock) with a reference and a pin; NULL: finished, or not loaded */
 	struct process *process; /* (table) the pointer; what is in it says for itself */
 	int64_t timer_due_ns;	 /* (lock) wall; 0: none */
 	int64_t not_before_ns;	 /* (lock) wall: something failed that is no fault of the run */
@@ -93,9 +95,14 @@ struct runs {
 	uint64_t by_status[RUN_STATUSES];
 	int64_t changed_ns;
 	pthread_mutex_t waits_lock;
-	pthread_mutex_t id_locks[ID_STRIPES]; /* one start of an ID at a time; held across its commit */
+	pthread_mutex_t
+	    id_locks[ID_STRIPES]; /* one start of an ID at a time; held across its commit */
 	struct supervisor *supervisor;
 	int log_directory;
+	pthread_mutex_t kept_lock; /* taken last */
+	struct items kept;	   /* the items that were read last; see history_borrow_items */
+	uint64_t kept_run;	   /* whose; 0: nobody's */
+	uint64_t kept_sequence;
 };
 
 /* ---- the table: runs.c ---- */
@@ -125,10 +132,11 @@ void runs_unlock_id(struct engine *engine, const char *id);
 
 /*
  * Appends events, durably, and publishes what they make of the run: the one way to change one.
- * `at_ns` and `sequence` are set here. `value` (may be NULL) belongs to the event number `value_of`;
- * it is the caller's to settle. `audit` (may be NULL) is a line for the log, with its newline.
- * Returns -EIO for events that cannot follow (a bug: nothing is appended), -ESTALE, -ENOSPC, -ENOMEM.
- * Context: run->lock is held.
+ * `at_ns` and `sequence` are set here. `value` (may be NULL) belongs to the event number
+ * `value_of`; it is settled here on success (nothing may come between, store/journal.h), and is the
+ * caller's after a failure. `audit` (may be NULL) is a line for the log, with its
+ * newline. Returns -EIO for events that cannot follow (a bug: nothing is appended), -ESTALE,
+ * -ENOSPC, -ENOMEM. Context: run->lock is held.
  */
 struct append {
 	struct event *events;
@@ -142,19 +150,33 @@ struct append {
 int history_append(struct engine *engine, struct run *run, const struct append *append,
 		   struct reason *reason);
 
-/* Loads the items of a run into run->items, unless they are. Context: run->lock. Returns -EIO, ... */
+/* Loads the items of a run into run->items, unless they are. Context: run->lock. Returns -EIO, ...
+ */
 int history_load_items(struct engine *engine, struct run *run);
 
 /* Frees run->items when nobody needs them soon. Context: run->lock. */
 void history_drop_items(struct engine *engine, struct run *run);
 
-/* A fold of the stored events of a run. Ownership: run_state_free, items_clear. Either may be NULL. */
+/* A fold of the stored events of a run. Ownership: run_state_free, items_clear. Either may be NULL.
+ */
 int history_fold(struct engine *engine, uint64_t number, struct run_state *ret_state,
 		 struct items *ret_items);
 
+/*
+ * The items of a run to read, without run->lock: those that the last reader returned, or a fold of
+ * the stored events. Listing a directory asks for each of its names by itself, so folding for each
+ * would take hours where a run has thousands of steps. `ret_sequence` is the event that they are up
+ * to. Ownership: the caller's until history_return_items, which each success needs. Returns -EIO,
+ * ...
+ */
+int history_borrow_items(struct engine *engine, struct run *run, struct items *ret_items,
+			 uint64_t *ret_sequence);
+void history_return_items(struct engine *engine, struct run *run, struct items *items,
+			  uint64_t sequence);
+
 /* An item by name, copied: text and name are the caller's to free. Without run->lock. */
-int history_find_item(struct engine *engine, struct run *run, enum item_kind kind,
-		      const char *name, struct item *ret_item);
+int history_find_item(struct engine *engine, struct run *run, enum item_kind kind, const char *name,
+		      struct item *ret_item);
 
 /* ---- waiters: wait.c ---- */
 
@@ -162,8 +184,8 @@ int history_find_item(struct engine *engine, struct run *run, enum item_kind kin
 void wait_notify(struct engine *engine, struct run *run, const struct event *events, size_t count);
 
 /*
- * What processes of that attempt wait for of their own run, one "signals/NAME" or "timers/NAME" a line;
- * NULL: nothing (or no memory). Ownership: free.
+ * What processes of that attempt wait for of their own run, one "signals/NAME" or "timers/NAME" a
+ * line; NULL: nothing (or no memory). Ownership: free.
  */
 char *wait_own_waits(struct engine *engine, struct run *run, uint32_t attempt);
 
@@ -179,8 +201,8 @@ void supervisor_schedule(struct engine *engine, struct run *run, int64_t due_ns)
 bool supervisor_take_slot(struct engine *engine, struct run *run);
 void supervisor_give_slot(struct engine *engine);
 
-/* From its start until it is collected a process is watched. Returns -errno. */
-int supervisor_watch(struct engine *engine, struct process *process);
+/* From its start until it is collected a process is watched. */
+void supervisor_watch(struct engine *engine, struct process *process);
 void supervisor_unwatch(struct engine *engine, struct process *process);
 
 bool supervisor_is_stopping(struct engine *engine);
@@ -213,6 +235,13 @@ void attend_finished(struct engine *engine, struct run *run);
 int record_lock(struct engine *engine, const struct caller *caller, const char *id,
 		struct run **ret_run, struct reason *reason);
 void record_unlock(struct run *run);
+
+/*
+ * Notes in the log why something was not recorded: its caller hears an errno only. `event` is
+ * "step_refused" and the like.
+ */
+void record_note_refusal(struct engine *engine, const struct caller *caller, const char *event,
+			 const char *id, const char *name, const struct reason *reason);
 
 /* Returns -EINVAL name_invalid. */
 int record_check_name(const char *name, struct reason *reason);

@@ -56,6 +56,7 @@ int runs_new(struct engine *engine)
 	pthread_rwlock_init(&runs->lock, &attributes);
 	pthread_rwlockattr_destroy(&attributes);
 	pthread_mutex_init(&runs->waits_lock, NULL);
+	pthread_mutex_init(&runs->kept_lock, NULL);
 	for (size_t i = 0; i < ID_STRIPES; i++)
 		pthread_mutex_init(&runs->id_locks[i], NULL);
 	runs->bucket_count = BUCKETS_MIN;
@@ -85,6 +86,8 @@ void runs_free(struct engine *engine)
 	for (size_t i = 0; i < ID_STRIPES; i++)
 		pthread_mutex_destroy(&runs->id_locks[i]);
 	pthread_mutex_destroy(&runs->waits_lock);
+	pthread_mutex_destroy(&runs->kept_lock);
+	items_clear(&runs->kept);
 	pthread_rwlock_destroy(&runs->lock);
 	free(runs->buckets);
 	free(runs);
@@ -242,20 +245,20 @@ static void fill_view(const struct run *run, struct run_view *view)
 	const struct run_state *state = &run->state;
 
 	*view = (struct run_view){
-		.version = state->version,
-		.number = run->number,
-		.uid = state->uid,
-		.gid = state->gid,
-		.status = state->status,
-		.sequence = state->sequence,
-		.attempt = state->attempt,
-		.steps = state->steps,
-		.timers = state->timers,
-		.signals = state->signals,
-		.started_ns = state->started_ns,
-		.changed_ns = state->changed_ns,
-		.deadline_ns = state->deadline_ns,
-		.has_error = state->error != NULL,
+	    .version = state->version,
+	    .number = run->number,
+	    .uid = state->uid,
+	    .gid = state->gid,
+	    .status = state->status,
+	    .sequence = state->sequence,
+	    .attempt = state->attempt,
+	    .steps = state->steps,
+	    .timers = state->timers,
+	    .signals = state->signals,
+	    .started_ns = state->started_ns,
+	    .changed_ns = state->changed_ns,
+	    .deadline_ns = state->deadline_ns,
+	    .has_error = state->error != NULL,
 	};
 	strcpy(view->id, run->id);
 	strcpy(view->type, state->type);
@@ -300,8 +303,8 @@ void runs_count(struct engine *engine, uint64_t ret_counts[RUN_STATUSES])
 	struct runs *runs = engine->runs;
 
 	pthread_rwlock_rdlock(&runs->lock);
-	for (size_t i = 0; i < RUN_STATUSES; i++)
-		ret_counts[i] = runs->by_status[i];
+	for (int status = 0; status < RUN_STATUSES; status++)
+		ret_counts[status] = runs->by_status[status];
 	pthread_rwlock_unlock(&runs->lock);
 }
 
@@ -444,18 +447,35 @@ int runs_read_value(struct engine *engine, const char *id, enum run_value value,
 	return error;
 }
 
+int runs_step_command(struct engine *engine, const char *id, const char *name, char **ret_command)
+{
+	struct run *run = runs_find(engine, id);
+	struct item item;
+	int error = run ? history_find_item(engine, run, ITEM_STEP, name, &item) : -ENOENT;
+
+	run_put(run);
+	if (error)
+		return error;
+	free(item.name);
+	*ret_command = item.text;
+	return 0;
+}
+
 int runs_each_item(struct engine *engine, const char *id, enum item_kind kind,
 		   int (*each)(void *context, const char *name), void *context)
 {
 	struct run *run = runs_find(engine, id);
-	struct items items = {0};
-	int error = run ? history_fold(engine, run->number, NULL, &items) : -ENOENT;
+	struct items items;
+	uint64_t sequence;
+	int error = run ? history_borrow_items(engine, run, &items, &sequence) : -ENOENT;
 
-	for (size_t i = 0; !error && i < items.count; i++) {
-		if (items.list[i].kind == kind)
-			error = each(context, items.list[i].name);
+	if (!error) {
+		for (size_t i = 0; !error && i < items.count; i++) {
+			if (items.list[i].kind == kind)
+				error = each(context, items.list[i].name);
+		}
+		history_return_items(engine, run, &items, sequence);
 	}
-	items_clear(&items);
 	run_put(run);
 	return error;
 }

@@ -7,8 +7,8 @@
 
 /*
  * The runs of a mount: the table in memory, and every way to look at one. Looking takes a read lock
- * for the time of a copy; it never waits for a commit. Changing a run is in start.h, step.h, timer.h,
- * signal.h, control.h; what happens by itself in supervisor.h.
+ * for the time of a copy; it never waits for a commit. Changing a run is in start.h, step.h,
+ * timer.h, signal.h, control.h; what happens by itself in supervisor.h.
  */
 
 /* What everybody may see of a run. */
@@ -41,8 +41,8 @@ void runs_count(struct engine *engine, uint64_t ret_counts[RUN_STATUSES]);
 int64_t runs_changed_ns(struct engine *engine);
 
 /*
- * Whether the caller may look into a run, signal it and control it: its user, root, and the owner of
- * the mount. Returns 0, -EACCES, -ENOENT.
+ * Whether the caller may look into a run, signal it and control it: its user, root, and the owner
+ * of the mount. Returns 0, -EACCES, -ENOENT.
  */
 int runs_check_access(struct engine *engine, const struct caller *caller, const char *id);
 
@@ -69,12 +69,18 @@ int runs_find_value(struct engine *engine, const char *id, enum run_value value,
 		    struct run_value_view *ret_view);
 
 /*
- * The bytes of a value. A small one comes as a copy in *ret_text (with an extra NUL) that the caller
- * frees. For a large one *ret_text is NULL: its bytes are the content `view->digest` of
+ * The bytes of a value. A small one comes as a copy in *ret_text (with an extra NUL) that the
+ * caller frees. For a large one *ret_text is NULL: its bytes are the content `view->digest` of
  * engine->store, verified already. Blocks. Returns -ENOENT, -EIO, -ENOMEM.
  */
 int runs_read_value(struct engine *engine, const char *id, enum run_value value, const char *name,
 		    struct run_value_view *ret_view, char **ret_text);
+
+/*
+ * The command that a recorded step was declared with, "" without one; the caller frees it.
+ * Returns -ENOENT, -EIO, -ENOMEM.
+ */
+int runs_step_command(struct engine *engine, const char *id, const char *name, char **ret_command);
 
 /* The names of steps, timers or signals that a run has, in order of recording. As runs_each_id, but
  * not under a lock. Returns also -ENOENT, -EIO, -ENOMEM. */

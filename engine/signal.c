@@ -12,8 +12,9 @@
 
 static int refuse_finished(const char *id, enum run_status status, struct reason *reason)
 {
-	return reason_set(reason, EBUSY, "run_finished", "run %s is %s: it takes no signals any more",
-			  id, run_status_name(status));
+	return reason_set(reason, EBUSY, "run_finished",
+			  "run %s is %s: it takes no signals any more", id,
+			  run_status_name(status));
 }
 
 int signal_check(struct engine *engine, const struct caller *caller, const char *id,
@@ -28,6 +29,8 @@ int signal_check(struct engine *engine, const struct caller *caller, const char 
 		error = runs_view(engine, id, &view);
 	if (!error && run_is_final(view.status))
 		error = refuse_finished(id, view.status, reason);
+	if (error)
+		record_note_refusal(engine, caller, "signal_refused", id, name, reason);
 	return error;
 }
 
@@ -35,17 +38,17 @@ static int append_signal(struct engine *engine, struct run *run, const struct ca
 			 const char *name, struct value *value, struct reason *reason)
 {
 	struct event event = {
-		.kind = EVENT_SIGNAL_DELIVERED,
-		.digest = *value_digest(value),
-		.bytes = value_size(value),
-		.uid = caller->uid,
-		.gid = caller->gid,
+	    .kind = EVENT_SIGNAL_DELIVERED,
+	    .digest = *value_digest(value),
+	    .bytes = value_size(value),
+	    .uid = caller->uid,
+	    .gid = caller->gid,
 	};
 	struct append append = {.events = &event, .count = 1, .value = value};
-	char *audit = audit_line("signal", clock_wall_ns(), caller,
-				 json_pack("{s:s, s:o}", "run", run->id, "signal",
-					   audit_string(name)),
-				 &append.audit_length);
+	char *audit =
+	    audit_line("signal", clock_wall_ns(), caller,
+		       json_pack("{s:s, s:o}", "run", run->id, "signal", audit_string(name)),
+		       &append.audit_length);
 	int error;
 
 	strcpy(event.name, name);
@@ -90,10 +93,10 @@ static int deliver_to(struct engine *engine, struct run *run, const struct calle
 	pthread_mutex_lock(&run->lock);
 	error = deliver(engine, run, caller, name, value, &is_new, reason);
 	history_drop_items(engine, run);
-	/* Before the run can be removed: its removal gives back what its values hold. */
-	value_settle(value, is_new);
 	pthread_mutex_unlock(&run->lock);
-	if (is_new)
+	if (!is_new)
+		value_settle(value, false);
+	else
 		supervisor_attend(engine, run);
 	return error;
 }
@@ -102,7 +105,7 @@ int signal_deliver(struct engine *engine, const struct caller *caller, const cha
 		   const char *name, int fd, uint64_t size, struct reason *reason)
 {
 	struct value *value = NULL;
-	struct run *run;
+	struct run *run = NULL;
 	int error = runs_check_access(engine, caller, id);
 
 	if (!error)
@@ -112,14 +115,16 @@ int signal_deliver(struct engine *engine, const struct caller *caller, const cha
 				   "signal \"%s\" has more than %u bytes", name, SIGNAL_BYTES_MAX);
 	if (!error)
 		error = value_read(engine->store, fd, size, &value, reason);
-	if (error)
-		return error;
-	run = runs_find(engine, id);
-	if (!run) {
+	if (!error)
+		run = runs_find(engine, id);
+	if (run)
+		error = deliver_to(engine, run, caller, name, value, reason);
+	else
 		value_settle(value, false);
-		return -ENOENT;
-	}
-	error = deliver_to(engine, run, caller, name, value, reason);
+	if (!error && !run)
+		error = -ENOENT;
 	run_put(run);
+	if (error)
+		record_note_refusal(engine, caller, "signal_refused", id, name, reason);
 	return error;
 }

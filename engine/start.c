@@ -32,10 +32,11 @@ static int explain_version(const struct version *version, struct reason *reason)
 				  "%s/%s has no executable bin/%s: it can be browsed, but not run",
 				  version->type, version->hex, version->manifest.function);
 	if (atomic_load(&version->is_damaged))
-		return reason_set(reason, EIO, "content_damaged",
-				  "%s/%s is damaged: read quarantine/%s/%s; deploy the same archive "
-				  "again to repair it",
-				  version->type, version->hex, version->type, version->hex);
+		return reason_set(
+		    reason, EIO, "content_damaged",
+		    "%s/%s is damaged: read quarantine/%s/%s; deploy the same archive "
+		    "again to repair it",
+		    version->type, version->hex, version->type, version->hex);
 	return 0;
 }
 
@@ -63,11 +64,12 @@ static int find_version(struct engine *engine, const char *type, const struct di
 
 static int refuse_taken(const char *id, const char *why, struct reason *reason)
 {
-	return reason_set(reason, EEXIST, "run_exists", "run %s exists already, %s: choose another ID",
-			  id, why);
+	return reason_set(reason, EEXIST, "run_exists",
+			  "run %s exists already, %s: choose another ID", id, why);
 }
 
-/* Whether a run that is there can be what this start asks for. `input` may be NULL: not known yet. */
+/* Whether a run that is there can be what this start asks for. `input` may be NULL: not known yet.
+ */
 static int judge_existing(struct engine *engine, const struct caller *caller, const char *type,
 			  const struct digest *named, const char *id, const struct value *input,
 			  struct reason *reason)
@@ -99,15 +101,17 @@ static int check_caller(struct engine *engine, const struct caller *caller, cons
 
 	if (error)
 		return error;
-	if (!type_is_valid(id, strlen(id)))
-		return reason_set(reason, EINVAL, "name_invalid",
-				  "\"%.140s\" can't be a run's ID: 1 to %d of A-Z a-z 0-9 _ @ . -, no "
-				  "leading dot, not 64 hex digits",
-				  id, RUN_ID_MAX);
+	if (id && !type_is_valid(id, strlen(id)))
+		return reason_set(
+		    reason, EINVAL, "name_invalid",
+		    "\"%.140s\" can't be a run's ID: 1 to %d of A-Z a-z 0-9 _ @ . -, no "
+		    "leading dot, not 64 hex digits",
+		    id, RUN_ID_MAX);
 	if (geteuid() != 0 && caller->uid != geteuid())
-		return reason_set(reason, EPERM, "not_permitted",
-				  "this mount has no privileges: it can run workflows of user %u only",
-				  (unsigned)geteuid());
+		return reason_set(
+		    reason, EPERM, "not_permitted",
+		    "this mount has no privileges: it can run workflows of user %u only",
+		    (unsigned)geteuid());
 	return 0;
 }
 
@@ -119,8 +123,9 @@ int start_check(struct engine *engine, const struct caller *caller, const char *
 
 	if (error)
 		return error;
-	error = judge_existing(engine, caller, type, version, id, NULL, reason);
-	if (error != -ENOENT)
+	if (id)
+		error = judge_existing(engine, caller, type, version, id, NULL, reason);
+	if (id && error != -ENOENT)
 		return error;
 	error = find_version(engine, type, version, &found, reason);
 	version_put(found);
@@ -159,12 +164,12 @@ static struct event started_event(const struct caller *caller, const struct vers
 				  const struct value *input)
 {
 	struct event event = {
-		.kind = EVENT_WORKFLOW_STARTED,
-		.version = version->digest,
-		.digest = *value_digest(input),
-		.bytes = value_size(input),
-		.uid = caller->uid,
-		.gid = caller->gid,
+	    .kind = EVENT_WORKFLOW_STARTED,
+	    .version = version->digest,
+	    .digest = *value_digest(input),
+	    .bytes = value_size(input),
+	    .uid = caller->uid,
+	    .gid = caller->gid,
 	};
 
 	strcpy(event.name, version->type);
@@ -189,7 +194,7 @@ static int append_start(struct engine *engine, struct run *run, const struct cal
 	return error;
 }
 
-/* Makes the run, which takes the pin over, and settles the input if it succeeds. */
+/* Makes the run, which takes the pin and the input over. */
 static int create(struct engine *engine, const struct caller *caller, struct version *version,
 		  const char *id, struct value *input, struct reason *reason)
 {
@@ -202,8 +207,6 @@ static int create(struct engine *engine, const struct caller *caller, struct ver
 	error = append_start(engine, run, caller, version, input, reason);
 	if (!error) {
 		attend_pin(run, version);
-		/* Before anybody can remove the run: that gives back what its values hold. */
-		value_settle(input, true);
 		runs_insert(engine, run_get(run));
 	}
 	pthread_mutex_unlock(&run->lock);
@@ -254,8 +257,9 @@ int start_run(struct engine *engine, const struct caller *caller, const char *ty
 	int error = check_caller(engine, caller, type, id, reason);
 
 	if (!error && size > INPUT_BYTES_MAX)
-		error = reason_set(reason, EFBIG, "input_too_large",
-				   "the input of run %s has more than %u bytes", id, INPUT_BYTES_MAX);
+		error =
+		    reason_set(reason, EFBIG, "input_too_large",
+			       "the input of run %s has more than %u bytes", id, INPUT_BYTES_MAX);
 	if (!error)
 		error = value_read(engine->store, fd, size, &input, reason);
 	if (!error) {

@@ -9,11 +9,12 @@
 #define INPUT_BYTES_MAX (64u << 20)
 
 /*
- * What can be known before the first byte: `version` is NULL for the routed one.
+ * What can be known before the first byte: `version` is NULL for the routed one, `id` while the file
+ * has a temporary name: then all but the ID is judged.
  * Returns 0, or -EACCES not_permitted (start_group; an ID that is another user's), -ENOENT
  * route_missing or version_absent, -ENOEXEC executable_missing, -EINVAL name_invalid, -EEXIST
- * run_exists (with another type or version), -EIO content_damaged, -EPERM (a mount without privileges
- * starts runs of its own user only). Never blocks.
+ * run_exists (with another type or version), -EIO content_damaged, -EPERM (a mount without
+ * privileges starts runs of its own user only). Never blocks.
  */
 int start_check(struct engine *engine, const struct caller *caller, const char *type,
 		const struct digest *version, const char *id, struct reason *reason);

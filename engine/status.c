@@ -12,6 +12,8 @@
 #include "engine/audit.h"
 #include "engine/clock.h"
 #include "engine/quarantine.h"
+#include "engine/runs.h"
+#include "engine/supervisor.h"
 #include "engine/verify.h"
 #include "store/contents.h"
 
@@ -20,6 +22,7 @@
 struct figures {
 	struct catalog_counts counts;
 	struct store_space space;
+	uint64_t runs[RUN_STATUSES], running;
 	uint64_t contents, changes, commits, quarantined, verified, deploys, failed;
 	bool is_ready;
 };
@@ -40,6 +43,8 @@ static int gather(struct engine *engine, struct figures *ret_figures)
 	figures->deploys = atomic_load(&engine->deploys);
 	figures->failed = atomic_load(&engine->deploys_failed);
 	figures->is_ready = atomic_load(&engine->is_ready);
+	runs_count(engine, figures->runs);
+	figures->running = supervisor_running(engine);
 	return error;
 }
 
@@ -91,6 +96,16 @@ static json_t *standing_fallbacks(struct engine *engine)
 	return standing;
 }
 
+static json_t *runs_by_status(const struct figures *figures)
+{
+	json_t *runs = json_object();
+
+	for (int status = 0; status < RUN_STATUSES; status++)
+		json_object_set_new(runs, run_status_name((enum run_status)status),
+				    json_integer((json_int_t)figures->runs[status]));
+	return runs;
+}
+
 int status_json(struct engine *engine, char **ret_text, size_t *ret_length)
 {
 	struct figures figures;
@@ -102,7 +117,7 @@ int status_json(struct engine *engine, char **ret_text, size_t *ret_length)
 		return error;
 	status = json_pack(
 		"{s:b, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}, "
-		"s:{s:I, s:I}, s:o, s:o}",
+		"s:{s:I, s:I}, s:o, s:I, s:o, s:o}",
 		"ready", (int)figures.is_ready, "state",
 		audit_string(engine->options.state), "mounted",
 		clock_format(engine->mounted_ns, mounted), "pid", (json_int_t)getpid(), "types",
@@ -114,7 +129,8 @@ int status_json(struct engine *engine, char **ret_text, size_t *ret_length)
 		"used_bytes", (json_int_t)figures.space.used_bytes, "free_bytes",
 		(json_int_t)figures.space.free_bytes, "total_bytes",
 		(json_int_t)figures.space.total_bytes, "rows", "changes",
-		(json_int_t)figures.changes, "commits", (json_int_t)figures.commits, "fallbacks",
+		(json_int_t)figures.changes, "commits", (json_int_t)figures.commits, "runs",
+		runs_by_status(&figures), "attempts", (json_int_t)figures.running, "fallbacks",
 		standing_fallbacks(engine), "routed", routed_types(engine));
 	text = status ? json_dumps(status, JSON_COMPACT) : NULL;
 	json_decref(status);
@@ -127,6 +143,16 @@ static void add_metric(FILE *out, const char *name, const char *kind, const char
 {
 	fprintf(out, "# HELP aionfs_%s %s\n# TYPE aionfs_%s %s\naionfs_%s %llu\n", name, help, name,
 		kind, name, (unsigned long long)value);
+}
+
+/* One family with a label, as Prometheus wants states of one kind of thing. */
+static void add_runs(FILE *out, const struct figures *figures)
+{
+	fputs("# HELP aionfs_runs runs by status\n# TYPE aionfs_runs gauge\n", out);
+	for (int status = 0; status < RUN_STATUSES; status++)
+		fprintf(out, "aionfs_runs{status=\"%s\"} %llu\n",
+			run_status_name((enum run_status)status),
+			(unsigned long long)figures->runs[status]);
 }
 
 int status_metrics(struct engine *engine, char **ret_text, size_t *ret_length)
@@ -160,6 +186,8 @@ int status_metrics(struct engine *engine, char **ret_text, size_t *ret_length)
 		   figures.changes);
 	add_metric(out, "rows_commits_total", "counter", "durable transactions that held them",
 		   figures.commits);
+	add_runs(out, &figures);
+	add_metric(out, "attempts_running", "gauge", "processes of runs", figures.running);
 	if (fclose(out) != 0) {
 		free(*ret_text);
 		return -ENOMEM;

@@ -30,14 +30,14 @@ int step_check_caller(struct engine *engine, const struct caller *caller, const 
 static int violate(struct engine *engine, struct run *run, struct reason *reason)
 {
 	struct event events[] = {
-		{.kind = EVENT_ATTEMPT_ENDED,
-		 .attempt = run->state.attempt,
-		 .how = ATTEMPT_VIOLATED,
-		 .text = reason->message,
-		 .text_length = strlen(reason->message)},
-		{.kind = EVENT_WORKFLOW_FAILED,
-		 .text = reason->message,
-		 .text_length = strlen(reason->message)},
+	    {.kind = EVENT_ATTEMPT_ENDED,
+	     .attempt = run->state.attempt,
+	     .how = ATTEMPT_VIOLATED,
+	     .text = reason->message,
+	     .text_length = strlen(reason->message)},
+	    {.kind = EVENT_WORKFLOW_FAILED,
+	     .text = reason->message,
+	     .text_length = strlen(reason->message)},
 	};
 	const struct append append = {.events = events, .count = 2};
 	struct reason failure = {0};
@@ -53,9 +53,10 @@ static int violate(struct engine *engine, struct run *run, struct reason *reason
 	return error ? error : -EILSEQ;
 }
 
+/* Backwards: mostly it is the one that was asked for last. */
 static struct asked *find_asked(struct process *process, const char *name)
 {
-	for (size_t i = 0; i < process->asked_count; i++) {
+	for (size_t i = process->asked_count; i-- > 0;) {
 		if (strcmp(process->asked[i].name, name) == 0)
 			return &process->asked[i];
 	}
@@ -111,28 +112,35 @@ static int ask(struct engine *engine, struct run *run, const char *name, struct 
 	if (error)
 		return error;
 	if (is_taken(run, find_asked(run->process, name))) {
-		reason_set(reason, EILSEQ, "determinism_violation",
-			   "determinism violation: attempt %u asked for step \"%s\" twice; a step's "
-			   "name stands for one result: number them in a loop",
-			   run->state.attempt, name);
+		reason_set(
+		    reason, EILSEQ, "determinism_violation",
+		    "determinism violation: attempt %u asked for step \"%s\" twice; a step's "
+		    "name stands for one result: number them in a loop",
+		    run->state.attempt, name);
 		return violate(engine, run, reason);
 	}
 	return add_asked(run->process, name);
 }
 
 int step_ask(struct engine *engine, const struct caller *caller, const char *id, const char *name,
-	     struct reason *reason)
+	     uint32_t *ret_attempt, struct reason *reason)
 {
 	struct reason own = {0};
 	struct run *run;
-	int error = record_check_name(name, reason);
+	int error = record_check_name(name, reason ? reason : &own);
 
+	if (!reason)
+		reason = &own;
 	if (!error)
 		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		if (ret_attempt)
+			*ret_attempt = run->state.attempt;
+		error = ask(engine, run, name, reason);
+		record_unlock(run);
+	}
 	if (error)
-		return error;
-	error = ask(engine, run, name, reason ? reason : &own);
-	record_unlock(run);
+		record_note_refusal(engine, caller, "step_refused", id, name, reason);
 	return error;
 }
 
@@ -147,12 +155,14 @@ static int compare_command(struct engine *engine, struct run *run, const char *n
 	item = items_find(run->items, ITEM_STEP, name);
 	if (!item || (strlen(item->text) == length && memcmp(item->text, command, length) == 0))
 		return 0;
-	/* The message keeps its end: both commands are cut, if need be, to show their difference. */
-	reason_set(reason, EILSEQ, "determinism_violation",
-		   "determinism violation: step \"%.60s\" was recorded as \"%.*s\" and is asked for as "
-		   "\"%.*s\" in attempt %u",
-		   name, SHOWN_MAX / 2, item->text, length < SHOWN_MAX / 2 ? (int)length : SHOWN_MAX / 2,
-		   command, run->state.attempt);
+	/* The message keeps its end: both commands are cut, if need be, to show their difference.
+	 */
+	reason_set(
+	    reason, EILSEQ, "determinism_violation",
+	    "determinism violation: step \"%.60s\" was recorded as \"%.*s\" and is asked for as "
+	    "\"%.*s\" in attempt %u",
+	    name, SHOWN_MAX / 2, item->text, length < SHOWN_MAX / 2 ? (int)length : SHOWN_MAX / 2,
+	    command, run->state.attempt);
 	return violate(engine, run, reason);
 }
 
@@ -186,17 +196,22 @@ int step_declare(struct engine *engine, const struct caller *caller, const char 
 {
 	struct reason own = {0};
 	struct run *run;
-	int error;
+	int error = 0;
 
+	if (!reason)
+		reason = &own;
 	if (length > EVENT_TEXT_MAX || memchr(command, 0, length))
-		return reason_set(reason, EINVAL, "command_invalid",
-				  "a step's command has at most %u bytes, and no NUL",
-				  EVENT_TEXT_MAX);
-	error = record_lock(engine, caller, id, &run, reason);
+		error =
+		    reason_set(reason, EINVAL, "command_invalid",
+			       "a step's command has at most %u bytes, and no NUL", EVENT_TEXT_MAX);
+	if (!error)
+		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		error = declare(engine, run, name, command, length, reason);
+		record_unlock(run);
+	}
 	if (error)
-		return error;
-	error = declare(engine, run, name, command, length, reason ? reason : &own);
-	record_unlock(run);
+		record_note_refusal(engine, caller, "step_refused", id, name, reason);
 	return error;
 }
 
@@ -213,10 +228,10 @@ static int append_step(struct engine *engine, struct run *run, const char *name,
 {
 	const struct asked *asked = find_asked(run->process, name);
 	struct event event = {
-		.kind = EVENT_STEP_RECORDED,
-		.attempt = run->state.attempt,
-		.digest = *value_digest(value),
-		.bytes = value_size(value),
+	    .kind = EVENT_STEP_RECORDED,
+	    .attempt = run->state.attempt,
+	    .digest = *value_digest(value),
+	    .bytes = value_size(value),
 	};
 	const struct append append = {.events = &event, .count = 1, .value = value};
 
@@ -258,11 +273,13 @@ static int record(struct engine *engine, struct run *run, const char *name, stru
 int step_record(struct engine *engine, const struct caller *caller, const char *id,
 		const char *name, int fd, uint64_t size, struct reason *reason)
 {
-	struct reason own = {0};
 	struct value *value = NULL;
+	struct reason own = {0};
 	struct run *run;
-	int error = record_check_name(name, reason);
+	int error = record_check_name(name, reason ? reason : &own);
 
+	if (!reason)
+		reason = &own;
 	if (!error && size > STEP_BYTES_MAX)
 		error = reason_set(reason, EFBIG, "value_too_large",
 				   "the result of step \"%s\" has more than %u bytes", name,
@@ -273,14 +290,14 @@ int step_record(struct engine *engine, const struct caller *caller, const char *
 		error = value_read(engine->store, fd, size, &value, reason);
 	if (!error)
 		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		error = record(engine, run, name, value, reason);
+		record_unlock(run);
+	}
 	if (error) {
 		value_settle(value, false);
-		return error;
+		record_note_refusal(engine, caller, "step_refused", id, name, reason);
 	}
-	error = record(engine, run, name, value, reason ? reason : &own);
-	/* Before the run can be removed: its removal gives back what its values hold. */
-	value_settle(value, error == 0);
-	record_unlock(run);
 	return error;
 }
 

@@ -5,12 +5,14 @@
  * want to be looked at later, and the processes that run. One thread watches (clock, ends of
  * processes, their idleness), several attend: their commits share transactions.
  *
- * Invariant: a run is attended by one thread at a time, and whatever happened to it before or during
- * that leads to one more look. `lock` guards everything here; it is held for a few pointers only.
+ * Invariant: a run is attended by one thread at a time, and whatever happened to it before or
+ * during that leads to one more look. `lock` guards everything here; it is held for a few pointers
+ * only.
  */
 #include "engine/supervisor.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -251,11 +253,14 @@ void supervisor_give_slot(struct engine *engine)
 	pthread_mutex_unlock(&supervisor->lock);
 }
 
-int supervisor_watch(struct engine *engine, struct process *process)
+void supervisor_watch(struct engine *engine, struct process *process)
 {
 	struct supervisor *supervisor = engine->runs->supervisor;
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = process};
 
+	/* Without memory in the kernel for one more, the ticks look. */
+	process->is_polled =
+	    epoll_ctl(supervisor->epoll, EPOLL_CTL_ADD, process->attempt.pidfd, &event) != 0;
 	pthread_mutex_lock(&supervisor->lock);
 	process->next = supervisor->processes;
 	process->previous = NULL;
@@ -265,10 +270,6 @@ int supervisor_watch(struct engine *engine, struct process *process)
 	pthread_mutex_unlock(&supervisor->lock);
 	/* The first process begins the ticks. */
 	wake(supervisor);
-	if (epoll_ctl(supervisor->epoll, EPOLL_CTL_ADD, process->attempt.pidfd, &event) == 0)
-		return 0;
-	supervisor_unwatch(engine, process);
-	return -errno;
 }
 
 void supervisor_unwatch(struct engine *engine, struct process *process)
@@ -387,14 +388,17 @@ static void attend_due(struct supervisor *supervisor)
 	next.it_value.tv_sec = due_ns / 1000000000;
 	next.it_value.tv_nsec = due_ns % 1000000000;
 	/* A clock that is set cancels the timer, and the loop looks again: timerfd_create(2). */
-	timerfd_settime(supervisor->timer, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &next, NULL);
+	timerfd_settime(supervisor->timer, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &next,
+			NULL);
 }
 
+/* With the lock. While others wait for room, who only waits makes room at the next tick. */
 static int64_t park_after_ns(const struct supervisor *supervisor)
 {
 	uint64_t wanted = supervisor->engine->options.park_after_ns;
+	int64_t after_ns = wanted ? (int64_t)wanted : PARK_AFTER_DEFAULT_NS;
 
-	return wanted ? (int64_t)wanted : PARK_AFTER_DEFAULT_NS;
+	return supervisor->slots && after_ns > TICK_MS * 1000000ll ? TICK_MS * 1000000ll : after_ns;
 }
 
 /* Whether a process that waits has used no CPU for long enough. With the lock. */
@@ -418,9 +422,21 @@ static bool is_idle(struct supervisor *supervisor, struct process *process)
 	return now_ns - process->idle_since_ns >= park_after_ns(supervisor);
 }
 
+static bool is_over(const struct process *process)
+{
+	struct pollfd end = {.fd = process->attempt.pidfd, .events = POLLIN};
+
+	return poll(&end, 1, 0) == 1;
+}
+
 static void look_at(struct supervisor *supervisor, struct process *process)
 {
 	struct stat output;
+
+	if (process->is_polled && !atomic_load(&process->has_ended) && is_over(process)) {
+		atomic_store(&process->has_ended, true);
+		mark(supervisor, process->run);
+	}
 
 	if (fstat(process->output, &output) == 0 && output.st_size > (off_t)STEP_BYTES_MAX &&
 	    !atomic_exchange(&process->is_too_large, true))
@@ -500,8 +516,9 @@ static void *watch(void *argument)
 	bool is_closing = false, has_processes = false;
 
 	while (!is_closing) {
-		int count = epoll_wait(supervisor->epoll, events, ENDED_AT_ONCE,
-				       has_processes || atomic_load(&supervisor->has_lost) ? TICK_MS : -1);
+		int count =
+		    epoll_wait(supervisor->epoll, events, ENDED_AT_ONCE,
+			       has_processes || atomic_load(&supervisor->has_lost) ? TICK_MS : -1);
 		int64_t now_ns = clock_monotonic_ns();
 
 		take_news(supervisor, events, count);
@@ -615,8 +632,8 @@ int supervisor_open(struct engine *engine)
 	supervisor->engine = engine;
 	supervisor->epoll = supervisor->wake = supervisor->timer = -1;
 	supervisor->running_max = engine->options.max_attempts_running
-					  ? engine->options.max_attempts_running
-					  : RUNNING_DEFAULT;
+				      ? engine->options.max_attempts_running
+				      : RUNNING_DEFAULT;
 	pthread_mutex_init(&supervisor->lock, NULL);
 	pthread_cond_init(&supervisor->work, NULL);
 	pthread_cond_init(&supervisor->quiet, NULL);

@@ -7,7 +7,8 @@
 
 /*
  * What makes runs go on: threads that look at a run whenever something happened to it (it was
- * started, its attempt ended, its timer is due, somebody commanded it). What a look does is attend.c.
+ * started, its attempt ended, its timer is due, somebody commanded it). What a look does is
+ * attend.c.
  */
 
 /* Starts the threads; no attempt is started before supervisor_begin. Returns -errno. */
@@ -20,8 +21,8 @@ void supervisor_settle(struct engine *engine);
 void supervisor_begin(struct engine *engine);
 
 /*
- * Ends all attempts, durably, and waits for their processes; starts no more. They resume at the next
- * mount. Context: while requests of the mount are still served. Idempotent.
+ * Ends all attempts, durably, and waits for their processes; starts no more. They resume at the
+ * next mount. Context: while requests of the mount are still served. Idempotent.
  */
 void supervisor_stop(struct engine *engine);
 
@@ -29,8 +30,8 @@ void supervisor_stop(struct engine *engine);
 void supervisor_close(struct engine *engine);
 
 /*
- * A version was loaded or repaired (`is_good`), or found damaged: runs that it strands or recovers are
- * looked at. Never blocks.
+ * A version was loaded or repaired (`is_good`), or found damaged: runs that it strands or recovers
+ * are looked at. Never blocks.
  */
 void supervisor_version_changed(struct engine *engine, const char *type,
 				const struct digest *version, bool is_good);

@@ -22,7 +22,11 @@ static int parse_timer(const char *text, int64_t now_ns, int64_t *ret_due_ns)
 			return -EINVAL;
 	}
 	if (!is_absolute) {
-		unit = *at == 's' ? 1 : *at == 'm' ? 60 : *at == 'h' ? 3600 : *at == 'd' ? 86400 : 0;
+		unit = *at == 's'   ? 1
+		       : *at == 'm' ? 60
+		       : *at == 'h' ? 3600
+		       : *at == 'd' ? 86400
+				    : 0;
 		at += unit != 0;
 	}
 	if (!unit || *at || __builtin_mul_overflow(seconds, unit, &seconds) ||
@@ -30,6 +34,7 @@ static int parse_timer(const char *text, int64_t now_ns, int64_t *ret_due_ns)
 		return -EINVAL;
 	if (!is_absolute && __builtin_add_overflow(*ret_due_ns, now_ns, ret_due_ns))
 		return -EINVAL;
+	/* 0 would mean that nothing is due. */
 	if (*ret_due_ns <= 0)
 		*ret_due_ns = 1;
 	return 0;
@@ -53,8 +58,8 @@ static int arm(struct engine *engine, struct run *run, const char *name, const c
 		return 0;
 	if (item)
 		return reason_set(reason, EEXIST, "timer_exists",
-				  "timer \"%s\" of run %s is set to %s already, and not to %s", name,
-				  run->id, item->text, text);
+				  "timer \"%s\" of run %s is set to %s already, and not to %s",
+				  name, run->id, item->text, text);
 	if (parse_timer(text, clock_wall_ns(), &event.until_ns) != 0)
 		return reason_set(reason, EINVAL, "timer_invalid",
 				  "\"%s\" is no time: 90s, 15m, 36h, 30d or @UNIX_SECONDS", text);
@@ -83,11 +88,13 @@ int timer_arm(struct engine *engine, const struct caller *caller, const char *id
 				   "a timer holds 90s, 15m, 36h, 30d or @UNIX_SECONDS");
 	if (!error)
 		error = record_lock(engine, caller, id, &run, reason);
+	if (!error) {
+		memcpy(line, text, length);
+		line[length] = '\0';
+		error = arm(engine, run, name, line, reason);
+		record_unlock(run);
+	}
 	if (error)
-		return error;
-	memcpy(line, text, length);
-	line[length] = '\0';
-	error = arm(engine, run, name, line, reason);
-	record_unlock(run);
+		record_note_refusal(engine, caller, "timer_refused", id, name, reason);
 	return error;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Checking contents: on demand, and by the scrub, a thread of the lowest priority that goes through
- * the routed versions first. What is found bad is told once, in the log and in quarantine/, for each
+ * the routed and pinned versions first. What is found bad is told once, in the log and in quarantine/, for each
  * version that shares it; finding the sharers reads every index, so the scrub's thread does it.
  */
 #include "engine/verify.h"
@@ -296,10 +296,13 @@ static void scrub_version(struct scrub *scrub, struct version *version)
 	forest_put(engine, version, tree);
 }
 
-static bool is_routed(struct engine *engine, const struct version *version)
+/* What new starts and unfinished runs use is looked at first. */
+static bool is_in_use(struct engine *engine, const struct version *version)
 {
 	struct digest routed;
 
+	if (atomic_load(&version->pins))
+		return true;
 	return catalog_route(engine->catalog, version->type, &routed) == 0 &&
 	       digest_equal(&routed, &version->digest);
 }
@@ -316,7 +319,7 @@ static void scrub_all(struct scrub *scrub)
 		for (size_t i = 0; i < count && !should_stop(scrub); i++) {
 			struct version *version = catalog_find_slot(engine->catalog, slots[i]);
 
-			if (version && is_routed(engine, version) == (pass == 0))
+			if (version && is_in_use(engine, version) == (pass == 0))
 				scrub_version(scrub, version);
 			version_put(version);
 		}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the lists of those that wait for something of a run. A waiter is listed only after a look that
- * no later event can have changed: the look takes the run's sequence down, and the listing, under the
- * lock that every notification takes, checks it again. So nothing is ever waited for that has come.
+ * Owns the lists of those that wait for something of a run. A waiter is listed only after a look
+ * that no later event can have changed: the look takes the run's sequence down, and the listing,
+ * under the lock that every notification takes, checks it again. So nothing is ever waited for that
+ * has come.
  */
 #include "engine/wait.h"
 
@@ -18,8 +19,8 @@ static const struct {
 	enum item_kind item;
 	const char *directory;
 } kinds[] = {
-	[WAIT_TIMER] = {ITEM_TIMER, "timers/"},
-	[WAIT_SIGNAL] = {ITEM_SIGNAL, "signals/"},
+    [WAIT_TIMER] = {ITEM_TIMER, "timers/"},
+    [WAIT_SIGNAL] = {ITEM_SIGNAL, "signals/"},
 };
 
 static void snapshot(struct engine *engine, struct run *run, enum run_status *ret_status,

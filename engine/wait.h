@@ -5,8 +5,8 @@
 #include "engine/engine.h"
 
 /*
- * Reads of runs/ID/wait/... that are held until there is something to read. A waiter costs memory and
- * no thread.
+ * Reads of runs/ID/wait/... that are held until there is something to read. A waiter costs memory
+ * and no thread.
  */
 struct run;
 
@@ -31,9 +31,9 @@ struct waiter {
 };
 
 /*
- * Whether it is there now. Returns 0, -EAGAIN (not yet), -ENOENT (no such run), and for a result of a
- * run that ended without one: -EIO failed, -ECANCELED cancelled, -ETIMEDOUT timed out. A timer or a
- * signal of a run that has ended without it is -ECANCELED.
+ * Whether it is there now. Returns 0, -EAGAIN (not yet), -ENOENT (no such run), and for a result of
+ * a run that ended without one: -EIO failed, -ECANCELED cancelled, -ETIMEDOUT timed out. A timer or
+ * a signal of a run that has ended without it is -ECANCELED.
  */
 int wait_look(struct engine *engine, const char *id, enum wait_kind kind, const char *name);
 

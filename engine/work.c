@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the worker threads and their two queues, each bounded, first come first served. Invariant:
+ * Owns the worker threads and their queues, each bounded, first come first served. Invariant:
  * work that was accepted runs exactly once, also when it was accepted just before the drain.
  */
 #include "engine/work.h"
@@ -130,7 +130,7 @@ int workers_new(const struct workers_options *options, struct workers **ret_work
 	return 0;
 }
 
-int workers_submit(struct workers *workers, enum work_group group, struct work *work)
+static int submit(struct workers *workers, enum work_group group, struct work *work, bool any)
 {
 	struct queue *queue = &workers->queues[group];
 	int r = 0;
@@ -138,7 +138,7 @@ int workers_submit(struct workers *workers, enum work_group group, struct work *
 	pthread_mutex_lock(&workers->lock);
 	if (workers->is_draining) {
 		r = -ESHUTDOWN;
-	} else if (queue->count >= queue->count_max) {
+	} else if (queue->count >= queue->count_max && !any) {
 		r = -EAGAIN;
 	} else {
 		work->group = group;
@@ -147,6 +147,16 @@ int workers_submit(struct workers *workers, enum work_group group, struct work *
 	}
 	pthread_mutex_unlock(&workers->lock);
 	return r;
+}
+
+int workers_submit(struct workers *workers, enum work_group group, struct work *work)
+{
+	return submit(workers, group, work, false);
+}
+
+int workers_resubmit(struct workers *workers, enum work_group group, struct work *work)
+{
+	return submit(workers, group, work, true);
 }
 
 void workers_hurry(struct workers *workers, struct work *work)

@@ -6,12 +6,14 @@
 #include <stddef.h>
 
 /*
- * Threads for what is slow. Two groups, so that archives that take minutes to decode never stand
- * before a commit or a verification that takes a millisecond.
+ * Threads for what is slow. Several groups, so that archives that take minutes to decode never stand
+ * before a commit or a verification that takes a millisecond, and so that as many commits of runs
+ * wait at once as make a good transaction together.
  */
 enum work_group {
 	WORK_QUICK,  /* a commit, a verification, an index to load */
 	WORK_DECODE, /* an archive to decode */
+	WORK_RUNS,   /* a commit of a run: a start, a step, a signal, ... */
 	WORK_GROUPS,
 };
 
@@ -41,6 +43,9 @@ int workers_new(const struct workers_options *options, struct workers **ret_work
  * and -ESHUTDOWN after workers_drain; `run` is then not called.
  */
 int workers_submit(struct workers *workers, enum work_group group, struct work *work);
+
+/* As workers_submit, however long the queue is: for work that was let in before. */
+int workers_resubmit(struct workers *workers, enum work_group group, struct work *work);
 
 /*
  * Moves work that still waits behind decodes to the quick group, so that a cancelled request is

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/held.h"
 #include "fs/spool.h"
 
 void call_init(struct call *call, fuse_req_t request, int (*run)(struct call *), fuse_ino_t node,
@@ -92,7 +93,10 @@ static void on_interrupt(fuse_req_t request, void *context)
 
 	(void)request;
 	atomic_store(&call->is_cancelled, true);
-	workers_hurry(call->fs->workers, &call->work);
+	if (call->held)
+		held_end(call); /* and no more: the call may be over now */
+	else
+		workers_hurry(call->fs->workers, &call->work);
 }
 
 static void run_kept(struct work *work);
@@ -141,6 +145,7 @@ void call_end(struct call *call)
 		call->next->previous = call->previous;
 	pthread_mutex_unlock(&fs->calls_lock);
 	free(call->copies);
+	free(call->held);
 	free(call);
 }
 
@@ -160,6 +165,14 @@ static void run_kept(struct work *work)
 int call_submit(struct call *call)
 {
 	return workers_submit(call->fs->workers, call->group, &call->work);
+}
+
+void call_resume(struct call *call)
+{
+	if (workers_resubmit(call->fs->workers, call->group, &call->work) == 0)
+		return;
+	call_fail(call, -ESHUTDOWN);
+	call_end(call);
 }
 
 void call_defer(struct call *call)
@@ -199,7 +212,10 @@ void call_cancel_all(struct fs *fs)
 	atomic_store(&fs->is_draining, true);
 	for (struct call *call = fs->calls; call; call = call->next) {
 		atomic_store(&call->is_cancelled, true);
-		workers_hurry(fs->workers, &call->work);
+		if (call->held)
+			held_end(call); /* a worker answers it: not before this lock is free */
+		else
+			workers_hurry(fs->workers, &call->work);
 	}
 	pthread_mutex_unlock(&fs->calls_lock);
 }

@@ -27,6 +27,9 @@ struct fs {
 	struct archives *archives;
 	struct boxes *boxes;
 	struct links *links;
+	struct failures *failures; /* of starts */
+	pthread_mutex_t held_lock; /* held.c */
+	atomic_uint awaiting;	   /* commit.c */
 	pthread_mutex_t calls_lock;
 	struct call *calls; /* those on the heap */
 	atomic_bool is_draining;
@@ -59,12 +62,14 @@ struct call {
 	struct fuse_file_info file;
 	bool has_file;
 	struct caller caller;
+	uint32_t attempt; /* of a step that is asked for */
 
 	/* Of calls on the heap. */
 	atomic_bool is_cancelled;
 	struct work work;
 	struct call *previous, *next; /* in fs->calls */
 	char *copies;
+	struct held *held; /* of a read that may be held (held.h); freed with the call */
 
 	/* Of calls that change a spool (spool.h). */
 	struct spool *spool;  /* with a reference, once `has_turn` or waiting for it */
@@ -89,6 +94,12 @@ int call_keep(const struct call *call, struct call **ret_call);
 int call_submit(struct call *call);
 
 /*
+ * The same for a call that was let in before, however long the queue is. Without workers it is
+ * answered here. Takes no lock but that of the workers.
+ */
+void call_resume(struct call *call);
+
+/*
  * Hands a call from the stack to a worker, for what is known to block. Without memory or workers it
  * is answered with the error here.
  */
@@ -106,7 +117,7 @@ void call_fail(struct call *call, int error);
 /* Answers with an entry, whose look-up is forgotten again when the kernel does not take it. */
 void call_reply_entry(struct call *call, const struct fuse_entry_param *entry);
 
-/* Sets the cancel flag of every kept call. */
+/* Sets the cancel flag of every kept call, and ends those that are held. */
 void call_cancel_all(struct fs *fs);
 
 #endif

@@ -22,7 +22,7 @@ struct command {
 };
 
 extern const struct command command_mount, command_pack, command_hash, command_fsck, command_list,
-    command_stop;
+    command_stop, command_step, command_sleep, command_wait;
 
 /* `mount.aionfs STATE MOUNTPOINT ...`, as mount(8) calls it. */
 int command_mount_helper(int argc, char **argv);

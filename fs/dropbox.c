@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the names and files of deploy/ and stage/: what is shown, and what is written. When a file
- * is judged is commit.c's. Invariant: each open of a plain name for writing has a spool of its own,
- * so two writers of one name never mix; the receipt shows the last verdict.
+ * Owns the names and files of the drop boxes: what is shown, and what is written. When a file is
+ * judged is commit.c's, what tells the boxes apart is behind box.h. Invariant: each open of a plain
+ * name for writing has a spool of its own, so two writers of one name never mix; what is read back
+ * is the last verdict.
  *
- * Refuses, before the first byte, whoever may not deploy; renaming or overwriting somebody else's
- * dot name; everything in a box but plain files.
+ * Refuses, before the first byte, whoever may not make the file; renaming or overwriting somebody
+ * else's dot name; everything in a box but plain files.
  */
 #include "fs/dropbox.h"
 
@@ -15,28 +16,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/permit.h"
-#include "engine/receipt.h"
 #include "fs/attr.h"
 #include "fs/commit.h"
-#include "fs/files.h"
 #include "fs/spool.h"
 
-bool dropbox_of(const struct node *node, enum box *ret_box)
-{
-	bool is_deploy = (node->kind == NODE_FIXED && node->fixed == FIXED_DEPLOY) ||
-			 (node->kind == NODE_NAMED && node->place == PLACE_DEPLOY);
-	bool is_stage = (node->kind == NODE_FIXED && node->fixed == FIXED_STAGE) ||
-			(node->kind == NODE_NAMED && node->place == PLACE_STAGE);
-
-	*ret_box = is_stage ? BOX_STAGE : BOX_DEPLOY;
-	return is_deploy || is_stage;
-}
-
-static enum place place_of(enum box box)
-{
-	return box == BOX_DEPLOY ? PLACE_DEPLOY : PLACE_STAGE;
-}
+/*
+ * What stat(2) recommends for writing, which cp, cat and others follow: one request of the size
+ * that libfuse's buffers have costs much less than eight of the 128 KiB that cp would choose.
+ */
+#define WRITE_BYTES (1 << 20)
 
 int dropbox_check_owner(const struct call *call, const struct spool *spool)
 {
@@ -45,19 +33,13 @@ int dropbox_check_owner(const struct call *call, const struct spool *spool)
 	return uid == 0 || uid == spool->caller.uid ? 0 : -EACCES;
 }
 
-static int check_permission(struct call *call, enum box box, const char *name)
-{
-	struct reason reason = {0};
-
-	return permit_deploy(call->fs->engine, &call->caller, box_name(box), name, &reason);
-}
-
 static void describe_spool(const struct spool *spool, uint64_t inode, struct stat *ret_attr)
 {
 	attr_file(spool->fs, ret_attr, inode, atomic_load(&spool->mode) & 0777,
 		  atomic_load(&spool->size), atomic_load(&spool->changed_ns));
 	ret_attr->st_uid = spool->caller.uid;
 	ret_attr->st_gid = spool->caller.gid;
+	ret_attr->st_blksize = WRITE_BYTES;
 }
 
 /* Consumes the reference. */
@@ -70,34 +52,32 @@ static int describe_found(struct fs *fs, struct spool *spool, uint64_t inode, st
 	return 0;
 }
 
-int dropbox_describe(struct call *call, enum box box, const char *name, struct stat *ret_attr)
+int dropbox_describe(struct call *call, const struct box_kind *kind, const char *text,
+		     struct stat *ret_attr)
 {
-	uint64_t inode = inode_of_name(place_of(box), name);
-	struct receipt receipt = {0};
+	uint64_t inode = inode_of_name(kind->place, text);
 	struct fs *fs = call->fs;
+	int r;
 
-	if (name[0] == '.')
-		return describe_found(fs, spool_find_kept(fs, box, name), inode, ret_attr);
-	if (describe_found(fs, spool_find_open(fs, box, name, &call->caller), inode, ret_attr) == 0)
+	if (box_is_dot(text))
+		return describe_found(fs, spool_find_kept(fs, kind, text), inode, ret_attr);
+	if (describe_found(fs, spool_find_open(fs, kind, text, &call->caller), inode, ret_attr) ==
+	    0)
 		return 0;
-	if (receipt_stat(fs->engine, box, name, &receipt) < 0)
-		return describe_found(fs, spool_find_open(fs, box, name, NULL), inode, ret_attr);
-	attr_file(fs, ret_attr, inode, 0644, receipt.length, receipt.at_ns);
-	ret_attr->st_uid = receipt.uid;
-	return 0;
+	r = kind->describe(call, kind, text, ret_attr);
+	if (r != -ENOENT)
+		return r;
+	return describe_found(fs, spool_find_open(fs, kind, text, NULL), inode, ret_attr);
 }
 
-int dropbox_list(struct fs *fs, enum box box, struct listing *listing)
+int dropbox_list(struct call *call, const struct node *directory, struct listing *listing)
 {
-	char **names = NULL;
-	size_t count = 0;
-	int r = receipt_list(fs->engine, box, &names, &count);
+	const struct box_kind *kind = box_of_directory(directory);
+	char prefix[NODE_TEXT_MAX + 1];
+	int r = kind->list(call, kind, box_prefix(directory, prefix), listing);
 
-	for (size_t i = 0; i < count && r == 0; i++)
-		r = listing_add(listing, names[i]);
-	free(names);
 	if (r == 0)
-		r = spool_list(fs, box, listing);
+		r = spool_list(call->fs, kind, prefix, listing);
 	if (r == 0)
 		listing_sort(listing);
 	return r;
@@ -136,9 +116,9 @@ static int reply_open(struct call *call)
 }
 
 /* A dot name is a file like any other until it is renamed: whoever opens it goes on with it. */
-static int open_kept(struct call *call, enum box box, const char *name)
+static int open_kept(struct call *call, const struct box_kind *kind, const char *text)
 {
-	struct spool *spool = spool_find_kept(call->fs, box, name);
+	struct spool *spool = spool_find_kept(call->fs, kind, text);
 	int r;
 
 	if (!spool)
@@ -158,31 +138,38 @@ static int open_kept(struct call *call, enum box box, const char *name)
 }
 
 /*
- * Somebody looks at a name that was closed with nothing in it, and will find out why it deployed
- * nothing.
+ * Somebody looks at a name that was closed with nothing in it, and will find out why nothing came
+ * of it. Where an empty file counts, it is waited for instead.
  */
-static void settle_empty(struct call *call, enum box box, const char *name)
+static int settle_empty(struct call *call, const struct box_kind *kind, const char *text)
 {
-	struct spool *spool = spool_find_open(call->fs, box, name, NULL);
+	struct spool *spool;
 
+	if (kind->takes_any_bytes) {
+		int r = commit_await(call, kind, box_leaf(text));
+
+		return r == -ENOENT ? 0 : r;
+	}
+	spool = spool_find_open(call->fs, kind, text, NULL);
 	if (!spool)
-		return;
+		return 0;
 	if (atomic_load(&spool->is_closed_empty) && atomic_load(&spool->size) == 0)
-		commit_note_empty(call->fs, spool);
+		kind->note_empty(call->fs, spool);
 	spool_close(call->fs, spool);
+	return 0;
 }
 
-static int open_receipt(struct call *call, enum box box, const char *name)
+static int open_shown(struct call *call, const struct box_kind *kind, const char *text)
 {
-	struct receipt receipt = {0};
 	struct spool *spool;
-	int r;
+	int r = settle_empty(call, kind, text);
 
-	settle_empty(call, box, name);
-	r = receipt_get(call->fs->engine, box, name, &receipt);
+	if (r != 0)
+		return r;
+	r = kind->open(call, kind, text);
 	if (r == 0)
-		return files_open_text(call, receipt.text, receipt.length);
-	spool = r == -ENOENT ? spool_find_open(call->fs, box, name, NULL) : NULL;
+		return 0;
+	spool = r == -ENOENT ? spool_find_open(call->fs, kind, text, NULL) : NULL;
 	if (!spool)
 		return r;
 	/* Still being written for the first time: what is there is for the one who writes it. */
@@ -195,42 +182,55 @@ static int open_receipt(struct call *call, enum box box, const char *name)
 	return r < 0 ? r : reply_open(call);
 }
 
-static int new_spool(struct call *call, enum box box, const char *name)
+/* A dot name that was asked for and then not made is given up again. */
+static int make_spool(struct call *call, const struct box_kind *kind, const char *text,
+		      struct spool **ret_spool)
+{
+	bool is_dot = box_is_dot(text);
+	int r = kind->check(call, kind, text);
+
+	if (r < 0)
+		return r;
+	r = spool_open(call, kind, text, ret_spool);
+	if (r < 0 && is_dot && kind->abandoned)
+		kind->abandoned(call->fs, text);
+	return r;
+}
+
+static int new_spool(struct call *call, const struct box_kind *kind, const char *text)
 {
 	struct spool *spool = NULL;
-	int r = check_permission(call, box, name);
+	int r = make_spool(call, kind, text, &spool);
 
-	if (r == 0)
-		r = spool_open(call->fs, box, name, name[0] == '.', &call->caller, call->mode,
-			       &spool);
 	return r < 0 ? r : make_handle(call, spool);
 }
 
 int dropbox_open(struct call *call)
 {
+	const struct box_kind *kind;
 	struct node node;
-	enum box box;
 	int r;
 
 	node_resolve(call->fs->nodes, call->node, &node);
-	if (!dropbox_of(&node, &box))
+	kind = box_of_file(&node);
+	if (!kind)
 		return -ESTALE;
-	if (node.name[0] == '.')
-		return open_kept(call, box, node.name);
+	if (box_is_dot(node.name))
+		return open_kept(call, kind, node.name);
 	if (!is_for_writing(call))
-		return open_receipt(call, box, node.name);
+		return open_shown(call, kind, node.name);
 	call->mode = 0644;
-	r = new_spool(call, box, node.name);
+	r = new_spool(call, kind, node.name);
 	return r < 0 ? r : reply_open(call);
 }
 
-static int reply_entry(struct call *call, enum box box, bool is_open)
+static int reply_entry(struct call *call, const struct box_file *file, bool is_open)
 {
 	struct fuse_entry_param entry = {0};
-	int r = dropbox_describe(call, box, call->name, &entry.attr);
+	int r = dropbox_describe(call, file->kind, file->text, &entry.attr);
 
 	if (r == 0)
-		entry.ino = node_get(call->fs->nodes, place_of(box), call->name);
+		entry.ino = node_get(call->fs->nodes, file->kind->place, file->text);
 	if (r == 0 && !entry.ino)
 		r = -ENOMEM;
 	if (r < 0) {
@@ -247,20 +247,18 @@ static int reply_entry(struct call *call, enum box box, bool is_open)
 	return 0;
 }
 
-/* For CREATE and MKNOD: the box, when the name may be made there. */
-static int check_new_name(struct call *call, enum box *ret_box)
+/* For CREATE and MKNOD: the file, when the name may be made there. */
+static int find_new_file(struct call *call, struct box_file *ret_file)
 {
 	struct spool *taken;
 	struct node parent;
+	int r;
 
 	node_resolve(call->fs->nodes, call->node, &parent);
-	if (!dropbox_of(&parent, ret_box))
-		return -EPERM;
-	if (strlen(call->name) > NODE_NAME_MAX)
-		return -ENAMETOOLONG;
-	if (call->name[0] != '.')
-		return 0;
-	taken = spool_find_kept(call->fs, *ret_box, call->name);
+	r = box_file_in(&parent, call->name, ret_file);
+	if (r < 0 || !box_is_dot(ret_file->text))
+		return r;
+	taken = spool_find_kept(call->fs, ret_file->kind, ret_file->text);
 	if (taken)
 		spool_close(call->fs, taken);
 	return taken ? -EEXIST : 0;
@@ -268,37 +266,42 @@ static int check_new_name(struct call *call, enum box *ret_box)
 
 int dropbox_create(struct call *call)
 {
-	enum box box;
-	int r = check_new_name(call, &box);
+	struct box_file file;
+	int r = find_new_file(call, &file);
 
 	call->file.flags |= O_CREAT;
 	if (r == 0)
-		r = new_spool(call, box, call->name);
-	return r < 0 ? r : reply_entry(call, box, true);
+		r = new_spool(call, file.kind, file.text);
+	return r < 0 ? r : reply_entry(call, &file, true);
 }
 
 /*
- * A file that is made without being opened: a dot name is there from now on, a plain one is empty.
+ * A file that is made without being opened: a dot name is there from now on, a plain one is empty,
+ * and so closed already.
  */
 int dropbox_mknod(struct call *call)
 {
 	struct spool *spool = NULL;
-	enum box box;
+	struct box_file file;
 	int r;
 
 	if (!S_ISREG(call->mode) && (call->mode & S_IFMT) != 0)
 		return -EPERM;
-	r = check_new_name(call, &box);
-	if (r == 0)
-		r = check_permission(call, box, call->name);
-	if (r == 0)
-		r = spool_open(call->fs, box, call->name, call->name[0] == '.', &call->caller,
-			       call->mode, &spool);
+	r = find_new_file(call, &file);
 	if (r < 0)
 		return r;
-	if (call->name[0] != '.')
-		commit_note_empty(call->fs, spool);
-	r = reply_entry(call, box, false);
+	call->group = file.kind->group;
+	if (file.kind->takes_any_bytes && !call->may_block)
+		return -EAGAIN;
+	r = make_spool(call, file.kind, file.text, &spool);
+	if (r < 0)
+		return r;
+	if (!box_is_dot(file.text) && file.kind->takes_any_bytes)
+		r = commit_now(call, spool);
+	else if (!box_is_dot(file.text))
+		file.kind->note_empty(call->fs, spool);
+	if (r == 0)
+		r = reply_entry(call, &file, false);
 	spool_close(call->fs, spool);
 	return r;
 }
@@ -344,15 +347,6 @@ int dropbox_write(struct call *call)
 	return 0;
 }
 
-void dropbox_release(struct fs *fs, struct handle *handle)
-{
-	struct spool *spool = handle->spool;
-
-	if (handle->is_writer && handle->is_fresh && !spool->is_dot &&
-	    atomic_load(&spool->size) == 0)
-		commit_note_empty(fs, spool);
-}
-
 int dropbox_getattr(struct call *call)
 {
 	const struct handle *handle = handle_of(&call->file);
@@ -371,15 +365,15 @@ int dropbox_getattr(struct call *call)
  * Whom a change of attributes is about: the open file, the dot name, or a name that is being
  * written.
  */
-static struct spool *find_target(struct call *call, enum box box, const char *name)
+static struct spool *find_target(struct call *call, const struct box_kind *kind, const char *text)
 {
 	struct fs *fs = call->fs;
 
 	if (call->has_file && handle_of(&call->file)->spool)
 		return spool_get(fs, handle_of(&call->file)->spool);
-	if (name[0] == '.')
-		return spool_find_kept(fs, box, name);
-	return spool_find_open(fs, box, name, &call->caller);
+	if (box_is_dot(text))
+		return spool_find_kept(fs, kind, text);
+	return spool_find_open(fs, kind, text, &call->caller);
 }
 
 static int64_t time_to_ns(struct timespec time)
@@ -408,56 +402,64 @@ static int change_spool(struct call *call, struct spool *spool)
 }
 
 /*
- * Receipts have the mode and times that they have; tools that set others after a copy must not
- * fail.
+ * Receipts and values have the mode and times that they have; tools that set others after a copy
+ * must not fail.
  */
-static int check_receipt_change(struct call *call, enum box box, const char *name)
+static int check_touch(struct call *call, const struct box_kind *kind, const char *text)
 {
-	struct receipt receipt = {0};
+	struct stat attr;
 
-	if (receipt_stat(call->fs->engine, box, name, &receipt) == 0 &&
-	    receipt.uid == call->caller.uid)
+	if (call->caller.uid == 0 ||
+	    (kind->describe(call, kind, text, &attr) == 0 && attr.st_uid == call->caller.uid))
 		return 0;
-	return check_permission(call, box, name) < 0 ? -EPERM : 0;
+	return kind->check_touch && kind->check_touch(call, kind, text) == 0 ? 0 : -EPERM;
 }
 
 int dropbox_setattr(struct call *call)
 {
-	struct stat attr;
+	const struct box_kind *kind;
 	struct spool *spool;
+	struct stat attr;
 	struct node node;
-	enum box box;
 	int r;
 
 	node_resolve(call->fs->nodes, call->node, &node);
-	if (node.kind != NODE_NAMED || !dropbox_of(&node, &box))
+	kind = box_of_file(&node);
+	if (!kind)
 		return -EPERM;
-	spool = find_target(call, box, node.name);
+	spool = find_target(call, kind, node.name);
 	if (spool) {
 		r = change_spool(call, spool);
 		if (r == 0)
 			describe_spool(spool, inode_of_name(node.place, node.name), &attr);
 		spool_close(call->fs, spool);
 	} else {
-		r = dropbox_describe(call, box, node.name, &attr);
+		r = dropbox_describe(call, kind, node.name, &attr);
 		if (r == 0)
-			r = check_receipt_change(call, box, node.name);
+			r = check_touch(call, kind, node.name);
 	}
 	if (r == 0)
 		fuse_reply_attr(call->request, &attr, TIMEOUT_NEVER);
 	return r;
 }
 
-static int unlink_kept(struct call *call, enum box box)
+static int unlink_kept(struct call *call, const struct box_file *file)
 {
-	struct spool *spool = spool_find_kept(call->fs, box, call->name);
+	struct spool *spool;
 	int r;
 
+	if (file->kind->abandoned && !call->may_block) {
+		call->group = file->kind->group;
+		return -EAGAIN;
+	}
+	spool = spool_find_kept(call->fs, file->kind, file->text);
 	if (!spool)
 		return -ENOENT;
 	r = dropbox_check_owner(call, spool);
 	if (r == 0) {
 		spool_unlink(call->fs, spool);
+		if (file->kind->abandoned)
+			file->kind->abandoned(call->fs, file->text);
 		fuse_reply_err(call->request, 0);
 	}
 	spool_close(call->fs, spool);
@@ -466,27 +468,29 @@ static int unlink_kept(struct call *call, enum box box)
 
 int dropbox_unlink(struct call *call)
 {
-	struct reason reason = {0};
+	struct box_file file;
 	struct node parent;
 	struct spool *open;
-	enum box box;
 	int r;
 
 	node_resolve(call->fs->nodes, call->node, &parent);
-	if (!dropbox_of(&parent, &box))
-		return -EPERM;
-	if (call->name[0] == '.')
-		return unlink_kept(call, box);
+	r = box_file_in(&parent, call->name, &file);
+	if (r < 0)
+		return r;
+	if (box_is_dot(file.text))
+		return unlink_kept(call, &file);
 	if (!call->may_block)
 		return -EAGAIN;
-	settle_empty(call, box, call->name);
-	r = receipt_remove(call->fs->engine, box, call->name, &call->caller, &reason);
+	r = settle_empty(call, file.kind, file.text);
+	if (r != 0)
+		return r;
+	r = file.kind->remove(call, file.kind, file.text);
 	if (r == 0) {
 		fuse_reply_err(call->request, 0);
 		return 0;
 	}
-	/* A file that is being written deploys at its close, whatever is removed meanwhile. */
-	open = r == -ENOENT ? spool_find_open(call->fs, box, call->name, NULL) : NULL;
+	/* A file that is being written commits at its close, whatever is removed meanwhile. */
+	open = r == -ENOENT ? spool_find_open(call->fs, file.kind, file.text, NULL) : NULL;
 	if (open) {
 		spool_close(call->fs, open);
 		return -EBUSY;

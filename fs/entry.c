@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Owns the map of the tree: which names a directory has, and what stands behind each. The parts
- * that are more than names (packages, drop boxes, routes) describe their own entries.
+ * that are more than names (packages, drop boxes, routes, runs) describe their own entries. What a
+ * name is like is a table by the place that it is in.
  *
  * What the kernel may keep: everything under a version, what an archive or an index is, and the
  * names on the way to a version, so that opening a file there is one request. A type that lost its
@@ -23,6 +24,8 @@
 #include "fs/dropbox.h"
 #include "fs/package.h"
 #include "fs/routes.h"
+#include "fs/rundir.h"
+#include "fs/startbox.h"
 #include "fs/text.h"
 
 static const struct {
@@ -37,6 +40,9 @@ static const struct {
 	{"indexes", FIXED_INDEXES},
 	{"routes", FIXED_ROUTES},
 	{"quarantine", FIXED_QUARANTINE},
+	{"start", FIXED_START},
+	{"runs", FIXED_RUNS},
+	{"by-status", FIXED_BY_STATUS},
 	{"log", FIXED_LOG},
 	{"status", FIXED_STATUS},
 	{"metrics", FIXED_METRICS},
@@ -64,7 +70,8 @@ static int named(enum place place, const char *name, struct node *ret_child)
 	return 0;
 }
 
-static int child_of_fixed(const struct node *parent, const char *name, struct node *ret_child)
+static int child_of_fixed(struct call *call, const struct node *parent, const char *name,
+			  struct node *ret_child)
 {
 	switch (parent->fixed) {
 	case FIXED_ROOT:
@@ -83,6 +90,11 @@ static int child_of_fixed(const struct node *parent, const char *name, struct no
 		return named(PLACE_ROUTES, name, ret_child);
 	case FIXED_QUARANTINE:
 		return named(PLACE_QUARANTINE, name, ret_child);
+	case FIXED_START:
+		return startbox_child(call, parent, name, ret_child);
+	case FIXED_RUNS:
+	case FIXED_BY_STATUS:
+		return rundir_child(call, parent, name, ret_child);
 	case FIXED_README:
 	case FIXED_LOG:
 	case FIXED_STATUS:
@@ -114,31 +126,35 @@ static int child_of_type(struct call *call, const struct node *parent, const cha
 	return 0;
 }
 
-static int child_of_named(struct call *call, const struct node *parent, const char *name,
-			  struct node *ret_child)
+static int child_of_packages(struct call *call, const struct node *parent, const char *name,
+			     struct node *ret_child)
 {
-	switch (parent->place) {
-	case PLACE_PACKAGES:
-		return child_of_type(call, parent, name, "", NODE_ENTRY, ret_child);
-	case PLACE_ARCHIVES:
-		return child_of_type(call, parent, name, ".tar", NODE_ARCHIVE, ret_child);
-	case PLACE_INDEXES:
-		return child_of_type(call, parent, name, ".mtree", NODE_INDEX, ret_child);
-	case PLACE_QUARANTINE:
-		if (strlen(parent->name) > TYPE_MAX || strlen(name) > NODE_NAME_MAX)
-			return -ENOENT;
-		ret_child->kind = NODE_NAMED;
-		ret_child->place = PLACE_DAMAGE;
-		snprintf(ret_child->name, sizeof(ret_child->name), "%.*s/%.*s", TYPE_MAX,
-			 parent->name, NODE_NAME_MAX, name);
-		return 0;
-	case PLACE_DAMAGE:
-	case PLACE_DEPLOY:
-	case PLACE_STAGE:
-	case PLACE_ROUTES:
-		break;
-	}
-	return -ENOTDIR;
+	return child_of_type(call, parent, name, "", NODE_ENTRY, ret_child);
+}
+
+static int child_of_archives(struct call *call, const struct node *parent, const char *name,
+			     struct node *ret_child)
+{
+	return child_of_type(call, parent, name, ".tar", NODE_ARCHIVE, ret_child);
+}
+
+static int child_of_indexes(struct call *call, const struct node *parent, const char *name,
+			    struct node *ret_child)
+{
+	return child_of_type(call, parent, name, ".mtree", NODE_INDEX, ret_child);
+}
+
+static int child_of_quarantine(struct call *call, const struct node *parent, const char *name,
+			       struct node *ret_child)
+{
+	(void)call;
+	if (strlen(parent->name) > TYPE_MAX || strlen(name) > NODE_NAME_MAX)
+		return -ENOENT;
+	ret_child->kind = NODE_NAMED;
+	ret_child->place = PLACE_DAMAGE;
+	snprintf(ret_child->name, sizeof(ret_child->name), "%.*s/%.*s", TYPE_MAX, parent->name,
+		 NODE_NAME_MAX, name);
+	return 0;
 }
 
 static int child_of_entry(struct call *call, const struct node *parent, const char *name,
@@ -156,18 +172,6 @@ static int child_of_entry(struct call *call, const struct node *parent, const ch
 	ret_child->slot = parent->slot;
 	ret_child->entry = number;
 	return r;
-}
-
-int entry_child(struct call *call, const struct node *parent, const char *name,
-		struct node *ret_child)
-{
-	if (parent->kind == NODE_FIXED)
-		return child_of_fixed(parent, name, ret_child);
-	if (parent->kind == NODE_ENTRY)
-		return child_of_entry(call, parent, name, ret_child);
-	if (parent->kind == NODE_NAMED)
-		return child_of_named(call, parent, name, ret_child);
-	return parent->kind == NODE_INVALID ? -ESTALE : -ENOTDIR;
 }
 
 static int describe_text(struct fs *fs, const struct node *node, uint64_t inode,
@@ -194,9 +198,12 @@ static void describe_box(struct fs *fs, enum box box, uint64_t inode, struct sta
 	}
 }
 
-static int describe_fixed(struct fs *fs, const struct node *node, struct stat *ret_attr)
+static int describe_fixed(struct call *call, const struct node *node,
+			  struct fuse_entry_param *ret_entry)
 {
 	uint64_t inode = inode_of_fixed(node->fixed);
+	struct stat *ret_attr = &ret_entry->attr;
+	struct fs *fs = call->fs;
 	struct engine *engine = fs->engine;
 	int64_t changed_ns;
 
@@ -219,6 +226,12 @@ static int describe_fixed(struct fs *fs, const struct node *node, struct stat *r
 		return 0;
 	case FIXED_QUARANTINE:
 		attr_directory(fs, ret_attr, inode, quarantine_changed_ns(engine));
+		return 0;
+	case FIXED_START:
+		return startbox_describe(call, node, ret_entry);
+	case FIXED_RUNS:
+	case FIXED_BY_STATUS:
+		attr_directory(fs, ret_attr, inode, runs_changed_ns(engine));
 		return 0;
 	case FIXED_LOG:
 		attr_file(fs, ret_attr, inode, 0444, log_size(engine), log_changed_ns(engine));
@@ -245,34 +258,48 @@ static int describe_type(struct fs *fs, const struct node *node, struct stat *re
 	return 0;
 }
 
-static int describe_named(struct call *call, const struct node *node,
-			  struct fuse_entry_param *ret_entry)
+static int describe_packages(struct call *call, const struct node *node,
+			     struct fuse_entry_param *ret_entry)
 {
-	uint64_t inode = inode_of_name(node->place, node->name);
+	ret_entry->entry_timeout = TIMEOUT_FOREVER;
+	return describe_type(call->fs, node, &ret_entry->attr);
+}
+
+static int describe_seen(struct call *call, const struct node *node,
+			 struct fuse_entry_param *ret_entry)
+{
+	return describe_type(call->fs, node, &ret_entry->attr);
+}
+
+static int describe_quarantine(struct call *call, const struct node *node,
+			       struct fuse_entry_param *ret_entry)
+{
 	struct fs *fs = call->fs;
 
-	switch (node->place) {
-	case PLACE_PACKAGES:
-		ret_entry->entry_timeout = TIMEOUT_FOREVER;
-		return describe_type(fs, node, &ret_entry->attr);
-	case PLACE_ARCHIVES:
-	case PLACE_INDEXES:
-		return describe_type(fs, node, &ret_entry->attr);
-	case PLACE_QUARANTINE:
-		if (!quarantine_has_type(fs->engine, node->name))
-			return -ENOENT;
-		attr_directory(fs, &ret_entry->attr, inode, quarantine_changed_ns(fs->engine));
-		return 0;
-	case PLACE_DAMAGE:
-		return describe_text(fs, node, inode, &ret_entry->attr);
-	case PLACE_DEPLOY:
-		return dropbox_describe(call, BOX_DEPLOY, node->name, &ret_entry->attr);
-	case PLACE_STAGE:
-		return dropbox_describe(call, BOX_STAGE, node->name, &ret_entry->attr);
-	case PLACE_ROUTES:
-		return routes_describe(fs, node->name, &ret_entry->attr);
-	}
-	return -ENOENT;
+	if (!quarantine_has_type(fs->engine, node->name))
+		return -ENOENT;
+	attr_directory(fs, &ret_entry->attr, inode_of_name(node->place, node->name),
+		       quarantine_changed_ns(fs->engine));
+	return 0;
+}
+
+static int describe_damage(struct call *call, const struct node *node,
+			   struct fuse_entry_param *ret_entry)
+{
+	return describe_text(call->fs, node, inode_of_name(node->place, node->name),
+			     &ret_entry->attr);
+}
+
+static int describe_file(struct call *call, const struct node *node,
+			 struct fuse_entry_param *ret_entry)
+{
+	return dropbox_describe(call, box_of_file(node), node->name, &ret_entry->attr);
+}
+
+static int describe_route(struct call *call, const struct node *node,
+			  struct fuse_entry_param *ret_entry)
+{
+	return routes_describe(call->fs, node->name, &ret_entry->attr);
 }
 
 static int describe_generated(struct call *call, const struct node *node,
@@ -326,44 +353,6 @@ static int describe_entry(struct call *call, const struct node *node,
 	return 0;
 }
 
-int entry_describe(struct call *call, const struct node *node, struct fuse_entry_param *ret_entry)
-{
-	memset(ret_entry, 0, sizeof(*ret_entry));
-	switch (node->kind) {
-	case NODE_FIXED:
-		ret_entry->ino = node->fixed;
-		ret_entry->entry_timeout = TIMEOUT_FOREVER;
-		return describe_fixed(call->fs, node, &ret_entry->attr);
-	case NODE_NAMED:
-		return describe_named(call, node, ret_entry);
-	case NODE_ENTRY:
-		return describe_entry(call, node, ret_entry);
-	case NODE_ARCHIVE:
-	case NODE_INDEX:
-		return describe_generated(call, node, ret_entry);
-	case NODE_INVALID:
-		break;
-	}
-	return -ESTALE;
-}
-
-int entry_describe_known(struct call *call, const struct node *node,
-			 struct fuse_entry_param *ret_entry)
-{
-	int r = entry_describe(call, node, ret_entry);
-
-	if (r == -ENOENT && node->kind == NODE_NAMED && node->place == PLACE_PACKAGES)
-		return -ESTALE;
-	return r;
-}
-
-int entry_count(struct fs *fs, const struct node *node, struct fuse_entry_param *entry)
-{
-	if (node->kind == NODE_NAMED)
-		entry->ino = node_get(fs->nodes, node->place, node->name);
-	return entry->ino ? 0 : -ENOMEM;
-}
-
 static int list_names(const struct name_list *names, struct listing *ret_listing)
 {
 	int r = 0;
@@ -399,8 +388,9 @@ static int list_top(struct listing *ret_listing)
 	return r;
 }
 
-static int list_fixed(struct fs *fs, const struct node *node, struct listing *ret_listing)
+static int list_fixed(struct call *call, const struct node *node, struct listing *ret_listing)
 {
+	struct fs *fs = call->fs;
 	struct name_list names = {0};
 	int r = 0;
 
@@ -408,9 +398,13 @@ static int list_fixed(struct fs *fs, const struct node *node, struct listing *re
 	case FIXED_ROOT:
 		return list_top(ret_listing);
 	case FIXED_DEPLOY:
-		return dropbox_list(fs, BOX_DEPLOY, ret_listing);
 	case FIXED_STAGE:
-		return dropbox_list(fs, BOX_STAGE, ret_listing);
+		return dropbox_list(call, node, ret_listing);
+	case FIXED_START:
+		return startbox_list(call, node, ret_listing);
+	case FIXED_RUNS:
+	case FIXED_BY_STATUS:
+		return rundir_list(call, node, ret_listing);
 	case FIXED_ROUTES:
 		return routes_list(fs, ret_listing);
 	case FIXED_PACKAGES:
@@ -435,38 +429,120 @@ static int list_fixed(struct fs *fs, const struct node *node, struct listing *re
 	return r;
 }
 
-static int list_named(struct fs *fs, const struct node *node, struct listing *ret_listing)
+static int list_packages(struct call *call, const struct node *node, struct listing *ret_listing)
+{
+	return list_versions(call->fs, node->name, "", ret_listing);
+}
+
+static int list_archives(struct call *call, const struct node *node, struct listing *ret_listing)
+{
+	return list_versions(call->fs, node->name, ".tar", ret_listing);
+}
+
+static int list_indexes(struct call *call, const struct node *node, struct listing *ret_listing)
+{
+	return list_versions(call->fs, node->name, ".mtree", ret_listing);
+}
+
+static int list_quarantine(struct call *call, const struct node *node, struct listing *ret_listing)
 {
 	struct name_list names = {0};
-	int r;
+	int r = quarantine_list(call->fs->engine, node->name, &names);
 
-	switch (node->place) {
-	case PLACE_PACKAGES:
-		return list_versions(fs, node->name, "", ret_listing);
-	case PLACE_ARCHIVES:
-		return list_versions(fs, node->name, ".tar", ret_listing);
-	case PLACE_INDEXES:
-		return list_versions(fs, node->name, ".mtree", ret_listing);
-	case PLACE_QUARANTINE:
-		r = quarantine_list(fs->engine, node->name, &names);
-		if (r == 0)
-			r = list_names(&names, ret_listing);
-		free(names.names);
-		return r;
-	case PLACE_DAMAGE:
-	case PLACE_DEPLOY:
-	case PLACE_STAGE:
-	case PLACE_ROUTES:
+	if (r == 0)
+		r = list_names(&names, ret_listing);
+	free(names.names);
+	return r;
+}
+
+/* What can be asked of a name in a place. Files have no children and no list. */
+static const struct rules {
+	int (*child)(struct call *call, const struct node *parent, const char *name,
+		     struct node *ret_child);
+	int (*describe)(struct call *call, const struct node *node,
+			struct fuse_entry_param *ret_entry);
+	int (*list)(struct call *call, const struct node *node, struct listing *ret_listing);
+} rules[] = {
+	[PLACE_PACKAGES] = {child_of_packages, describe_packages, list_packages},
+	[PLACE_ARCHIVES] = {child_of_archives, describe_seen, list_archives},
+	[PLACE_INDEXES] = {child_of_indexes, describe_seen, list_indexes},
+	[PLACE_QUARANTINE] = {child_of_quarantine, describe_quarantine, list_quarantine},
+	[PLACE_DAMAGE] = {NULL, describe_damage, NULL},
+	[PLACE_DEPLOY] = {NULL, describe_file, NULL},
+	[PLACE_STAGE] = {NULL, describe_file, NULL},
+	[PLACE_ROUTES] = {NULL, describe_route, NULL},
+};
+
+static const struct rules in_start = {startbox_child, startbox_describe, startbox_list};
+static const struct rules in_runs = {rundir_child, rundir_describe, rundir_list};
+
+static const struct rules *rules_of(const struct node *node)
+{
+	if (startbox_owns(node))
+		return &in_start;
+	return rundir_owns(node) ? &in_runs : &rules[node->place];
+}
+
+int entry_child(struct call *call, const struct node *parent, const char *name,
+		struct node *ret_child)
+{
+	if (parent->kind == NODE_FIXED)
+		return child_of_fixed(call, parent, name, ret_child);
+	if (parent->kind == NODE_ENTRY)
+		return child_of_entry(call, parent, name, ret_child);
+	if (parent->kind == NODE_NAMED && rules_of(parent)->child)
+		return rules_of(parent)->child(call, parent, name, ret_child);
+	return parent->kind == NODE_INVALID ? -ESTALE : -ENOTDIR;
+}
+
+int entry_describe(struct call *call, const struct node *node, struct fuse_entry_param *ret_entry)
+{
+	memset(ret_entry, 0, sizeof(*ret_entry));
+	switch (node->kind) {
+	case NODE_FIXED:
+		ret_entry->ino = node->fixed;
+		ret_entry->entry_timeout = TIMEOUT_FOREVER;
+		return describe_fixed(call, node, ret_entry);
+	case NODE_NAMED:
+		return rules_of(node)->describe(call, node, ret_entry);
+	case NODE_ENTRY:
+		return describe_entry(call, node, ret_entry);
+	case NODE_ARCHIVE:
+	case NODE_INDEX:
+		return describe_generated(call, node, ret_entry);
+	case NODE_INVALID:
 		break;
 	}
-	return -ENOTDIR;
+	return -ESTALE;
+}
+
+int entry_describe_known(struct call *call, const struct node *node,
+			 struct fuse_entry_param *ret_entry)
+{
+	int r;
+
+	if (node->kind == NODE_NAMED && rundir_owns(node)) {
+		memset(ret_entry, 0, sizeof(*ret_entry));
+		return rundir_describe_open(call, node, ret_entry);
+	}
+	r = entry_describe(call, node, ret_entry);
+	if (r == -ENOENT && node->kind == NODE_NAMED && node->place == PLACE_PACKAGES)
+		return -ESTALE;
+	return r;
+}
+
+int entry_count(struct fs *fs, const struct node *node, struct fuse_entry_param *entry)
+{
+	if (node->kind == NODE_NAMED)
+		entry->ino = node_get(fs->nodes, node->place, node->name);
+	return entry->ino ? 0 : -ENOMEM;
 }
 
 int entry_list(struct call *call, const struct node *node, struct listing *ret_listing)
 {
 	if (node->kind == NODE_FIXED)
-		return list_fixed(call->fs, node, ret_listing);
-	if (node->kind == NODE_NAMED)
-		return list_named(call->fs, node, ret_listing);
+		return list_fixed(call, node, ret_listing);
+	if (node->kind == NODE_NAMED && rules_of(node)->list)
+		return rules_of(node)->list(call, node, ret_listing);
 	return -ENOTDIR;
 }

@@ -13,14 +13,13 @@
 #include "engine/log.h"
 #include "engine/verify.h"
 #include "fs/archive.h"
-#include "fs/handle.h"
 #include "fs/package.h"
 #include "fs/text.h"
 #include "store/contents.h"
 
 #define VECTORS_MAX 64
 
-static int reply_open(struct call *call, struct handle *handle)
+int files_reply_open(struct call *call, struct handle *handle)
 {
 	call->file.fh = (uintptr_t)handle;
 	if (fuse_reply_open(call->request, &call->file) < 0)
@@ -37,11 +36,12 @@ static int open_for_good(struct call *call, enum handle_kind kind, struct versio
 	if (!handle)
 		return -ENOMEM;
 	handle->version = version_get(version);
+	handle->store = version->store;
 	handle->digest = *digest;
 	handle->size = size;
 	call->file.keep_cache = 1;
 	call->file.noflush = 1;
-	return reply_open(call, handle);
+	return files_reply_open(call, handle);
 }
 
 static int open_content(struct call *call, const struct node *node)
@@ -103,7 +103,7 @@ int files_open_text(struct call *call, char *text, size_t length)
 	handle->size = length;
 	call->file.direct_io = 1;
 	call->file.noflush = 1;
-	return reply_open(call, handle);
+	return files_reply_open(call, handle);
 }
 
 static int open_log(struct call *call)
@@ -114,7 +114,7 @@ static int open_log(struct call *call)
 		return -ENOMEM;
 	call->file.direct_io = 1;
 	call->file.noflush = 1;
-	return reply_open(call, handle);
+	return files_reply_open(call, handle);
 }
 
 int files_open(struct call *call)
@@ -156,7 +156,7 @@ static int read_content(struct call *call, const struct handle *handle)
 		left = 0;
 	else if (left > handle->size - offset)
 		left = (size_t)(handle->size - offset);
-	r = contents_reader_open(handle->version->store, &reader);
+	r = contents_reader_open(handle->store, &reader);
 	if (r < 0)
 		return r;
 	while (left > 0 && r == 0) {
@@ -196,6 +196,11 @@ static int read_text(struct call *call, struct handle *handle)
 	return 0;
 }
 
+int files_read_bytes(struct call *call, struct handle *handle)
+{
+	return handle->text ? read_text(call, handle) : read_content(call, handle);
+}
+
 static int read_log(struct call *call)
 {
 	char *buffer = malloc(call->size ? call->size : 1);
@@ -224,11 +229,16 @@ int files_read(struct call *call)
 	case HANDLE_LOG:
 		return read_log(call);
 	case HANDLE_NOTHING:
+	case HANDLE_TIMER:
+	case HANDLE_CTL:
 		fuse_reply_buf(call->request, NULL, 0);
 		return 0;
 	case HANDLE_LISTING:
 	case HANDLE_TREE:
 	case HANDLE_SPOOL:
+	case HANDLE_RUN_LOG:
+	case HANDLE_HISTORY:
+	case HANDLE_WAIT:
 		break;
 	}
 	return -EBADF;

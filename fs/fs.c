@@ -10,20 +10,27 @@
 #include <string.h>
 
 #include "fs/archive.h"
+#include "fs/failures.h"
 #include "fs/handle.h"
 #include "fs/links.h"
 #include "fs/spool.h"
 
 #define QUICK_THREADS 4
 #define DECODE_THREADS 4
+#define RUNS_THREADS 16 /* so many commits of runs can share a transaction */
 #define QUICK_MAX 16384
 #define DECODE_MAX 256
+#define RUNS_MAX 65536
 
 static int make_parts(struct fs *fs)
 {
 	const struct workers_options options = {
-		.threads = {[WORK_QUICK] = QUICK_THREADS, [WORK_DECODE] = DECODE_THREADS},
-		.queue_max = {[WORK_QUICK] = QUICK_MAX, [WORK_DECODE] = DECODE_MAX},
+		.threads = {[WORK_QUICK] = QUICK_THREADS,
+			    [WORK_DECODE] = DECODE_THREADS,
+			    [WORK_RUNS] = RUNS_THREADS},
+		.queue_max = {[WORK_QUICK] = QUICK_MAX,
+			      [WORK_DECODE] = DECODE_MAX,
+			      [WORK_RUNS] = RUNS_MAX},
 	};
 
 	fs->nodes = node_table_new();
@@ -31,7 +38,9 @@ static int make_parts(struct fs *fs)
 	fs->archives = archives_new();
 	fs->boxes = boxes_new();
 	fs->links = links_new();
-	if (!fs->nodes || !fs->handles || !fs->archives || !fs->boxes || !fs->links)
+	fs->failures = failures_new();
+	if (!fs->nodes || !fs->handles || !fs->archives || !fs->boxes || !fs->links ||
+	    !fs->failures)
 		return -ENOMEM;
 	return workers_new(&options, &fs->workers);
 }
@@ -47,6 +56,7 @@ int fs_new(struct engine *engine, const struct fs_options *options, struct fs **
 	fs->engine = engine;
 	fs->options = *options;
 	pthread_mutex_init(&fs->calls_lock, NULL);
+	pthread_mutex_init(&fs->held_lock, NULL);
 	r = make_parts(fs);
 	if (r < 0) {
 		fs_free(fs);
@@ -75,8 +85,10 @@ void fs_free(struct fs *fs)
 	boxes_free(fs->boxes);
 	archives_free(fs, fs->archives);
 	links_free(fs->links);
+	failures_free(fs->failures);
 	workers_free(fs->workers);
 	node_table_free(fs->nodes);
+	pthread_mutex_destroy(&fs->held_lock);
 	pthread_mutex_destroy(&fs->calls_lock);
 	free(fs);
 }

@@ -51,7 +51,7 @@ void fs_tune_memory(void);
 
 /*
  * Takes no new slow work (such requests get ESHUTDOWN from here on), cancels
- * decodes and waits until the workers have answered what they had. Context: when the session's loop
+ * decodes and held reads, and waits until the workers have answered what they had. Context: when the session's loop
  * has ended, before fuse_session_destroy, or earlier to end it faster; may be called twice.
  */
 void fs_drain(struct fs *fs);

@@ -67,6 +67,7 @@ void handle_put(struct fs *fs, struct handle *handle)
 		spool_close(fs, handle->spool);
 	version_put(handle->version);
 	free(handle->text);
+	free(handle->node);
 	pthread_mutex_destroy(&handle->lock);
 	free(handle);
 }

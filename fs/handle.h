@@ -12,12 +12,18 @@
 enum handle_kind {
 	HANDLE_LISTING, /* a directory whose names come and go: `listing` */
 	HANDLE_TREE,	/* a directory of a version; nothing is kept */
-	HANDLE_CONTENT, /* a file of a version, or its index: `version`, `digest`, `size` */
+	HANDLE_CONTENT, /* bytes of a store: `store`, `digest`, `size`; of a version: `version` */
 	HANDLE_ARCHIVE, /* archives/TYPE/VERSION.tar: `version`, `size` */
 	HANDLE_TEXT,	/* a text as it was at open: `text`, `size` */
 	HANDLE_LOG,	/* the log, growing */
 	HANDLE_SPOOL,	/* an archive on its way in, or read back: `spool` */
 	HANDLE_NOTHING, /* the empty file that stands where a link will be */
+	HANDLE_RUN_LOG, /* a run's log, growing; here and below `node` says whose */
+	HANDLE_HISTORY, /* a run's history, growing: `text`, `size`, `sequence` as of the last read
+			 */
+	HANDLE_TIMER,	/* a timer to be set */
+	HANDLE_CTL,	/* commands for a run */
+	HANDLE_WAIT, /* what is waited for; once it is there `is_loaded`, as a text or a content */
 };
 
 struct spool;
@@ -26,15 +32,21 @@ struct handle {
 	struct handle *previous, *next;
 	atomic_uint references;
 	enum handle_kind kind;
-	pthread_mutex_t lock; /* `listing` */
+	pthread_mutex_t lock; /* `listing`, and what else says so */
 	struct listing listing;
 	struct version *version; /* with a reference */
+	struct store *store;
 	struct digest digest;
 	uint64_t size;
 	char *text;
 	struct spool *spool; /* with a reference; spool.h says how it is given back */
 	bool is_writer, appends;
-	bool is_fresh; /* made or cut by this open: closed empty, it is an empty archive */
+	bool is_fresh; /* made or cut by this open: closed empty, it is an empty file */
+
+	/* Of files in a run. */
+	struct node *node;
+	uint64_t sequence; /* (lock) */
+	bool is_loaded;	   /* (lock) */
 };
 
 struct handles;

@@ -14,6 +14,7 @@
 #include "fs/entry.h"
 #include "fs/handle.h"
 #include "fs/package.h"
+#include "fs/rundir.h"
 
 #define DOTS 2 /* the offsets of "." and ".." */
 
@@ -254,8 +255,10 @@ static int open_listing(struct call *call, const struct node *node)
 {
 	struct fuse_entry_param entry;
 	struct handle *handle;
-	int r = entry_describe_known(call, node, &entry);
+	int r = rundir_check(call, node);
 
+	if (r == 0)
+		r = entry_describe_known(call, node, &entry);
 	if (r < 0)
 		return r;
 	handle = handle_new(call->fs, HANDLE_LISTING);

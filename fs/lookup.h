@@ -11,7 +11,7 @@ int lookup_access(struct call *call);
 int lookup_readlink(struct call *call);
 
 /*
- * Runner for SETATTR of deploy/, stage/ and routes/ themselves: accepted from whoever may write
+ * Runner for SETATTR of drop boxes and routes/ themselves: accepted from whoever may write
  * there and not kept, because `tar x` and `rsync -a` set times and owners of the directory that
  * they fill.
  */

@@ -16,20 +16,22 @@
 #include "fs/say.h"
 
 static const struct command *const commands[] = {
-    &command_mount, &command_stop, &command_pack, &command_hash, &command_list, &command_fsck,
+    &command_mount, &command_stop, &command_pack,  &command_hash, &command_list,
+    &command_fsck,  &command_step, &command_sleep, &command_wait,
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(*commands))
 
 static void print_help(void)
 {
-	puts(
-	    "Usage: aionfs COMMAND [ARGUMENTS]\n"
-	    "\n"
-	    "A filesystem that is a deploy target: an archive copied into it becomes an immutable\n"
-	    "version, a symbolic link says which version is current.\n"
-	    "\n"
-	    "Commands:");
+	puts("Usage: aionfs COMMAND [ARGUMENTS]\n"
+	     "\n"
+	     "A filesystem that is a deploy target and a workflow engine: an archive copied into "
+	     "it\n"
+	     "becomes an immutable version, a symbolic link says which version is current, and an\n"
+	     "input copied into it starts a durable run of that version.\n"
+	     "\n"
+	     "Commands:");
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		printf("  %-6s  %s\n", commands[i]->name, commands[i]->summary);
 	puts("\n"
@@ -37,7 +39,8 @@ static void print_help(void)
 	     "  aionfs --version         the version of this program\n"
 	     "\n"
 	     "Exit codes: 0 done; 1 refused or failed (fsck: something is damaged); 2 the command\n"
-	     "line makes no sense (fsck: it could not look). The manual is aionfs(1).");
+	     "line makes no sense (fsck: it could not look); step: those of its command, too.\n"
+	     "The manual is aionfs(1).");
 }
 
 int command_usage(const struct command *command)
@@ -105,7 +108,8 @@ static int run_command(int argc, char **argv)
 
 /*
  * A standard descriptor that the caller closed must not become a file of the store: messages would
- * be written into it. What takes its place is open the wrong way round, so that its use still fails.
+ * be written into it. What takes its place is open the wrong way round, so that its use still
+ * fails.
  */
 static bool fill_standard_descriptors(void)
 {
@@ -117,6 +121,19 @@ static bool fill_standard_descriptors(void)
 	}
 	return true;
 }
+
+#ifdef __SANITIZE_ADDRESS__
+/*
+ * The check for leaks looks for itself in /proc, which in an attempt is not of its pid namespace.
+ * Whoever wants it says so in ASAN_OPTIONS; attempts have no such variable.
+ */
+const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "detect_leaks=0";
+}
+#endif
 
 int main(int argc, char **argv)
 {

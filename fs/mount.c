@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a mount on one page: open -> reload -> (recovery) -> serve -> drain -> close. Each
+ * The life of a mount on one page: open -> reload -> recovery -> serve -> stop -> drain -> close. Each
  * step undoes only itself; what comes after a failed one is never reached.
  */
 #include "fs/mount.h"
@@ -72,6 +72,8 @@ static int serve(struct mount *mount, struct engine *engine, struct fs *fs, int 
 		serve_wait(serve, signals);
 
 	daemon_stopping();
+	/* Attempts have their directory in the mount: they end while it is still served. */
+	engine_stop(engine);
 	attach_detach(mount->mountpoint, &attached);
 	fs_drain(fs);
 	serve_stop(serve);
@@ -109,6 +111,7 @@ int mount_serve(struct mount *mount)
 
 	fs_tune_memory();
 	mount->options.engine.state = mount->state;
+	mount->options.engine.mountpoint = mount->mountpoint;
 	if (!error)
 		error = open_engine(mount, &engine, &reason);
 	if (!error)

@@ -12,6 +12,7 @@
 #include "fs/node.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@ struct name {
 	uint64_t lookups;
 	uint64_t hash;
 	enum place place;
+	bool is_retired; /* in by_id only */
 	char text[];
 };
 
@@ -100,6 +102,8 @@ static void link_name(struct name **by_id, struct name **by_text, size_t buckets
 
 	name->next_by_id = *id_bucket;
 	*id_bucket = name;
+	if (name->is_retired)
+		return;
 	name->next_by_text = *text_bucket;
 	*text_bucket = name;
 }
@@ -207,6 +211,29 @@ static struct name *find_id(struct node_table *table, uint64_t id)
 	return name;
 }
 
+static void unlink_text(struct node_table *table, const struct name *name)
+{
+	struct name **at = &table->by_text[name->hash & (table->bucket_count - 1)];
+
+	while (*at && *at != name)
+		at = &(*at)->next_by_text;
+	if (*at)
+		*at = name->next_by_text;
+}
+
+void node_retire(struct node_table *table, enum place place, const char *text)
+{
+	struct name *name;
+
+	pthread_mutex_lock(&table->lock);
+	name = find_text(table, place, hash_text(place, text), text);
+	if (name) {
+		unlink_text(table, name);
+		name->is_retired = true;
+	}
+	pthread_mutex_unlock(&table->lock);
+}
+
 static void drop(struct node_table *table, struct name *name)
 {
 	struct name **at = &table->by_id[name->id & (table->bucket_count - 1)];
@@ -214,10 +241,7 @@ static void drop(struct node_table *table, struct name *name)
 	while (*at != name)
 		at = &(*at)->next_by_id;
 	*at = name->next_by_id;
-	at = &table->by_text[name->hash & (table->bucket_count - 1)];
-	while (*at != name)
-		at = &(*at)->next_by_text;
-	*at = name->next_by_text;
+	unlink_text(table, name);
 	table->count--;
 	free(name);
 }

@@ -13,8 +13,8 @@
  * The node id is what the kernel names a thing by while it knows it. For what belongs to a loaded
  * version it is computed, from the version's slot and the entry's number in its index, and needs no
  * memory; a slot is never used again, so an id outlives the version harmlessly. For names that come
- * and go (types, receipts, spools, links, quarantine) it is taken from a table that counts what the
- * kernel holds.
+ * and go (types, receipts, spools, links, quarantine, runs) it is taken from a table that counts
+ * what the kernel holds.
  *
  * The inode number is what people see. It is a hash of what it names, the same after every remount.
  */
@@ -40,24 +40,57 @@ enum node_fixed {
 	FIXED_LOG,
 	FIXED_STATUS,
 	FIXED_METRICS,
+	FIXED_START,
+	FIXED_RUNS,
+	FIXED_BY_STATUS,
 	FIXED_ECHO, /* the link that a plain `ln -sf` gets to see, and that is nowhere */
 	FIXED_END,
 };
 
-/* The directories whose names come and go. */
+/* Where names come and go; behind each what its text is, when that is more than the name. */
 enum place {
 	PLACE_PACKAGES,	  /* packages/TYPE */
 	PLACE_ARCHIVES,	  /* archives/TYPE */
 	PLACE_INDEXES,	  /* indexes/TYPE */
 	PLACE_QUARANTINE, /* quarantine/TYPE */
-	PLACE_DAMAGE,	  /* quarantine/TYPE/VERSION, as "TYPE/VERSION" */
+	PLACE_DAMAGE,	  /* quarantine/TYPE/VERSION: "TYPE/VERSION" */
 	PLACE_DEPLOY,
 	PLACE_STAGE,
 	PLACE_ROUTES,
+
+	PLACE_START_TYPE,    /* start/TYPE */
+	PLACE_START_VERSION, /* start/TYPE/VERSION: "TYPE/VERSION" */
+	PLACE_START,	     /* the files in both: "TYPE/ID", "TYPE/VERSION/ID" */
+
+	PLACE_STATUS,	  /* by-status/STATUS */
+	PLACE_STATUS_RUN, /* by-status/STATUS/ID: "STATUS/ID" */
+
+	PLACE_RUN, /* runs/ID; from here to PLACE_WAIT_SIGNALS the text is "ID" */
+	PLACE_RUN_PACKAGE,
+	PLACE_RUN_INPUT,
+	PLACE_RUN_RESULT,
+	PLACE_RUN_ERROR,
+	PLACE_RUN_LOG,
+	PLACE_RUN_STATUS,
+	PLACE_RUN_HISTORY,
+	PLACE_RUN_CTL,
+	PLACE_STEPS,
+	PLACE_TIMERS,
+	PLACE_SIGNALS,
+	PLACE_WAIT,
+	PLACE_WAIT_RESULT,
+	PLACE_WAIT_TIMERS,
+	PLACE_WAIT_SIGNALS,
+	PLACE_STEP, /* from here on "ID/NAME" */
+	PLACE_TIMER,
+	PLACE_SIGNAL,
+	PLACE_WAIT_TIMER,
+	PLACE_WAIT_SIGNAL,
+	PLACES,
 };
 
 #define NODE_NAME_MAX 255 /* of one name */
-#define NODE_TEXT_MAX 511 /* of a name in the table, PLACE_DAMAGE's is the longest */
+#define NODE_TEXT_MAX 511 /* of a text in the table: "TYPE/VERSION/NAME" has 449 at most */
 
 struct node {
 	enum node_kind kind;
@@ -79,6 +112,12 @@ uint64_t node_of_index(uint32_t slot);
 
 /* The id of a name (NODE_TEXT_MAX at most), with one more look-up counted; 0 without memory. */
 uint64_t node_get(struct node_table *table, enum place place, const char *name);
+
+/*
+ * What had this name was removed: what gets it next has an id of its own, for the kernel keeps a removed
+ * directory dead for as long as somebody is in it.
+ */
+void node_retire(struct node_table *table, enum place place, const char *name);
 
 /* The kernel forgets `count` look-ups; ids that are computed are accepted and need nothing. */
 void node_forget(struct node_table *table, uint64_t id, uint64_t count);

@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/runs.h"
 #include "fs/commit.h"
+#include "fs/controls.h"
 #include "fs/dropbox.h"
 #include "fs/files.h"
 #include "fs/handle.h"
@@ -16,6 +18,9 @@
 #include "fs/lookup.h"
 #include "fs/removal.h"
 #include "fs/routes.h"
+#include "fs/rundir.h"
+#include "fs/runfile.h"
+#include "fs/startbox.h"
 #include "fs/xattr.h"
 
 #define READ_AHEAD (1024u * 1024u)
@@ -31,9 +36,7 @@ static struct node resolve(fuse_req_t request, fuse_ino_t id)
 
 static bool is_box(const struct node *node)
 {
-	enum box box;
-
-	return dropbox_of(node, &box);
+	return box_of_directory(node) || box_of_file(node);
 }
 
 static bool is_routes(const struct node *node)
@@ -45,7 +48,10 @@ static bool is_routes(const struct node *node)
 /* What making or removing a name means where the tree has no use for it. */
 static int refusal(const struct node *directory)
 {
-	return is_box(directory) || is_routes(directory) ? EPERM : EROFS;
+	return is_box(directory) || is_routes(directory) || startbox_owns(directory) ||
+		       rundir_owns(directory)
+		   ? EPERM
+		   : EROFS;
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *connection)
@@ -98,15 +104,22 @@ static void op_setattr(fuse_req_t request, fuse_ino_t id, struct stat *attr, int
 		       struct fuse_file_info *file)
 {
 	struct node node = resolve(request, id);
+	int (*run)(struct call *) = NULL;
 	struct call call;
 
-	if (!is_box(&node) && !is_routes(&node)) {
+	if (box_of_file(&node))
+		run = dropbox_setattr;
+	else if (is_routes(&node) && node.kind == NODE_NAMED)
+		run = routes_setattr;
+	else if (box_of_directory(&node) || is_routes(&node) || startbox_owns(&node))
+		run = lookup_setattr;
+	else if (rundir_owns(&node))
+		run = rundir_setattr;
+	if (!run) {
 		fuse_reply_err(request, node.kind == NODE_INVALID ? ESTALE : EROFS);
 		return;
 	}
-	call_init(&call, request, is_box(&node) ? dropbox_setattr : routes_setattr, id, NULL);
-	if (node.kind == NODE_FIXED)
-		call.run = lookup_setattr;
+	call_init(&call, request, run, id, NULL);
 	call.attr = *attr;
 	call.flags = (unsigned)to_set;
 	call.has_file = file && file->fh;
@@ -200,8 +213,6 @@ static void op_rename(fuse_req_t request, fuse_ino_t parent, const char *name,
 		return;
 	}
 	call_init(&call, request, is_box(&node) ? commit_rename : routes_rename, parent, name);
-	if (is_box(&node))
-		commit_init(&call);
 	call.text = new_name;
 	call.flags = flags;
 	call_start(&call);
@@ -226,6 +237,8 @@ static void op_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *fi
 		run = dropbox_open;
 	else if (is_routes(&node))
 		run = routes_open;
+	else if (rundir_owns(&node))
+		run = runfile_open;
 	call_init(&call, request, run, id, NULL);
 	call.file = *file;
 	call_start(&call);
@@ -235,13 +248,20 @@ static void op_create(fuse_req_t request, fuse_ino_t parent, const char *name, m
 		      struct fuse_file_info *file)
 {
 	struct node node = resolve(request, parent);
+	int (*run)(struct call *) = NULL;
 	struct call call;
 
-	if (!is_box(&node) && !is_routes(&node)) {
+	if (is_box(&node))
+		run = dropbox_create;
+	else if (is_routes(&node))
+		run = routes_create;
+	else if (node.kind == NODE_NAMED && node.place == PLACE_TIMERS)
+		run = controls_create;
+	if (!run) {
 		fuse_reply_err(request, refusal(&node));
 		return;
 	}
-	call_init(&call, request, is_box(&node) ? dropbox_create : routes_create, parent, name);
+	call_init(&call, request, run, parent, name);
 	call.mode = S_IFREG | (mode & 07777);
 	call.file = *file;
 	call.has_file = true;
@@ -251,10 +271,15 @@ static void op_create(fuse_req_t request, fuse_ino_t parent, const char *name, m
 static void op_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 		    struct fuse_file_info *file)
 {
-	bool is_spool = handle_of(file)->kind == HANDLE_SPOOL;
+	enum handle_kind kind = handle_of(file)->kind;
+	int (*run)(struct call *) = files_read;
 	struct call call;
 
-	call_init(&call, request, is_spool ? dropbox_read : files_read, id, NULL);
+	if (kind == HANDLE_SPOOL)
+		run = dropbox_read;
+	else if (kind == HANDLE_HISTORY || kind == HANDLE_RUN_LOG || kind == HANDLE_WAIT)
+		run = runfile_read;
+	call_init(&call, request, run, id, NULL);
 	call.file = *file;
 	call.size = size;
 	call.offset = offset;
@@ -264,10 +289,15 @@ static void op_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset
 static void op_write(fuse_req_t request, fuse_ino_t id, const char *data, size_t size, off_t offset,
 		     struct fuse_file_info *file)
 {
-	bool is_spool = handle_of(file)->kind == HANDLE_SPOOL;
+	enum handle_kind kind = handle_of(file)->kind;
+	int (*run)(struct call *) = routes_write;
 	struct call call;
 
-	call_init(&call, request, is_spool ? dropbox_write : routes_write, id, NULL);
+	if (kind == HANDLE_SPOOL)
+		run = dropbox_write;
+	else if (kind == HANDLE_TIMER || kind == HANDLE_CTL)
+		run = controls_write;
+	call_init(&call, request, run, id, NULL);
 	call.file = *file;
 	call.data = data;
 	call.size = size;
@@ -280,7 +310,6 @@ static void op_flush(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *f
 	struct call call;
 
 	call_init(&call, request, commit_flush, id, NULL);
-	commit_init(&call);
 	call.file = *file;
 	call_start(&call);
 }
@@ -291,21 +320,17 @@ static void op_fsync(fuse_req_t request, fuse_ino_t id, int data_only, struct fu
 
 	(void)data_only;
 	call_init(&call, request, commit_fsync, id, NULL);
-	commit_init(&call);
 	call.file = *file;
 	call_start(&call);
 }
 
 static void op_release(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *file)
 {
-	struct fs *fs = fuse_req_userdata(request);
-	struct handle *handle = handle_of(file);
+	struct call call;
 
-	(void)id;
-	if (handle->kind == HANDLE_SPOOL)
-		dropbox_release(fs, handle);
-	handle_put(fs, handle);
-	fuse_reply_err(request, 0);
+	call_init(&call, request, commit_release, id, NULL);
+	call.file = *file;
+	call_start(&call);
 }
 
 static void op_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *file)
@@ -362,6 +387,7 @@ static void op_statfs(fuse_req_t request, fuse_ino_t id)
 {
 	struct fs *fs = fuse_req_userdata(request);
 	struct statvfs answer = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = NODE_NAME_MAX};
+	uint64_t runs[RUN_STATUSES] = {0};
 	struct catalog_counts counts = {0};
 	struct store_space space = {0};
 	int r = store_space(fs->engine->store, &space);
@@ -376,7 +402,22 @@ static void op_statfs(fuse_req_t request, fuse_ino_t id)
 	answer.f_bfree = space.free_bytes / 4096;
 	answer.f_bavail = answer.f_bfree;
 	answer.f_files = counts.versions;
+	runs_count(fs->engine, runs);
+	for (int status = 0; status < RUN_STATUSES; status++)
+		answer.f_files += runs[status];
 	fuse_reply_statfs(request, &answer);
+}
+
+static void op_setxattr(fuse_req_t request, fuse_ino_t id, const char *name, const char *value,
+			size_t size, int flags)
+{
+	struct call call;
+
+	(void)flags;
+	call_init(&call, request, xattr_set, id, name);
+	call.data = value;
+	call.size = size;
+	call_start(&call);
 }
 
 static void op_getxattr(fuse_req_t request, fuse_ino_t id, const char *name, size_t size)
@@ -449,6 +490,7 @@ static const struct fuse_lowlevel_ops operations = {
 	.releasedir = op_releasedir,
 	.fsyncdir = op_fsyncdir,
 	.statfs = op_statfs,
+	.setxattr = op_setxattr,
 	.getxattr = op_getxattr,
 	.listxattr = op_listxattr,
 	.access = op_access,

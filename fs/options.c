@@ -17,7 +17,8 @@
 
 enum option_kind {
 	OPTION_LIMIT,	 /* name=NUMBER into a uint64_t at `offset` */
-	OPTION_GROUP,	 /* deploy_group= */
+	OPTION_DURATION, /* name=LENGTH into nanoseconds at `offset` */
+	OPTION_GROUP,	 /* name=GROUP into a gid_t at `offset`, and a bool at `given` */
 	OPTION_PACKAGE,	 /* package= */
 	OPTION_SWITCH,	 /* sets a bool at `offset` */
 	OPTION_UNSWITCH, /* clears it */
@@ -33,47 +34,54 @@ struct option_rule {
 	size_t offset;
 	unsigned long flag;
 	const char *why; /* OPTION_REFUSED */
+	size_t given;	 /* OPTION_GROUP */
 };
 
 #define LIMIT(field) offsetof(struct options, engine.limits.field)
+#define ENGINE(field) offsetof(struct options, engine.field)
+#define YEARS_MAX_NS (100ull * 365 * 24 * 3600 * 1000000000)
 
 static const struct option_rule rules[] = {
-    {"max_archive_bytes", OPTION_LIMIT, LIMIT(archive_bytes), 0, NULL},
-    {"max_inflated_bytes", OPTION_LIMIT, LIMIT(inflated_bytes), 0, NULL},
-    {"max_entries", OPTION_LIMIT, LIMIT(entries), 0, NULL},
-    {"deploy_group", OPTION_GROUP, 0, 0, NULL},
-    {"package", OPTION_PACKAGE, 0, 0, NULL},
-    {"no_scrub", OPTION_SWITCH, offsetof(struct options, engine.no_scrub), 0, NULL},
-    {"allow_other", OPTION_SWITCH, offsetof(struct options, allow_other), 0, NULL},
-    {"no_allow_other", OPTION_UNSWITCH, offsetof(struct options, allow_other), 0, NULL},
-    {"nosuid", OPTION_FLAG, 0, MS_NOSUID, NULL},
-    {"suid", OPTION_UNFLAG, 0, MS_NOSUID, NULL},
-    {"nodev", OPTION_FLAG, 0, MS_NODEV, NULL},
-    {"dev", OPTION_UNFLAG, 0, MS_NODEV, NULL},
-    {"noexec", OPTION_FLAG, 0, MS_NOEXEC, NULL},
-    {"exec", OPTION_UNFLAG, 0, MS_NOEXEC, NULL},
-    {"noatime", OPTION_FLAG, 0, MS_NOATIME, NULL},
-    {"atime", OPTION_UNFLAG, 0, MS_NOATIME, NULL},
-    {"relatime", OPTION_IGNORED, 0, 0, NULL},
-    {"sync", OPTION_IGNORED, 0, 0, NULL}, /* every commit is */
-    {"async", OPTION_IGNORED, 0, 0, NULL},
-    {"defaults", OPTION_IGNORED, 0, 0, NULL},
-    {"rw", OPTION_IGNORED, 0, 0, NULL},
-    {"auto", OPTION_IGNORED, 0, 0, NULL},
-    {"noauto", OPTION_IGNORED, 0, 0, NULL},
-    {"nofail", OPTION_IGNORED, 0, 0, NULL},
-    {"_netdev", OPTION_IGNORED, 0, 0, NULL},
-    {"user", OPTION_IGNORED, 0, 0, NULL},
-    {"nouser", OPTION_IGNORED, 0, 0, NULL},
-    {"users", OPTION_IGNORED, 0, 0, NULL},
-    {"owner", OPTION_IGNORED, 0, 0, NULL},
-    {"group", OPTION_IGNORED, 0, 0, NULL},
-    {"comment", OPTION_IGNORED, 0, 0, NULL},
+    {"max_archive_bytes", OPTION_LIMIT, LIMIT(archive_bytes), 0, NULL, 0},
+    {"max_inflated_bytes", OPTION_LIMIT, LIMIT(inflated_bytes), 0, NULL, 0},
+    {"max_entries", OPTION_LIMIT, LIMIT(entries), 0, NULL, 0},
+    {"deploy_group", OPTION_GROUP, ENGINE(deploy_group), 0, NULL, ENGINE(has_deploy_group)},
+    {"start_group", OPTION_GROUP, ENGINE(start_group), 0, NULL, ENGINE(has_start_group)},
+    {"max_attempts_running", OPTION_LIMIT, ENGINE(max_attempts_running), 0, NULL, 0},
+    {"park_after", OPTION_DURATION, ENGINE(park_after_ns), 0, NULL, 0},
+    {"keep_runs", OPTION_DURATION, ENGINE(keep_finished_ns), 0, NULL, 0},
+    {"package", OPTION_PACKAGE, 0, 0, NULL, 0},
+    {"no_scrub", OPTION_SWITCH, offsetof(struct options, engine.no_scrub), 0, NULL, 0},
+    {"allow_other", OPTION_SWITCH, offsetof(struct options, allow_other), 0, NULL, 0},
+    {"no_allow_other", OPTION_UNSWITCH, offsetof(struct options, allow_other), 0, NULL, 0},
+    {"nosuid", OPTION_FLAG, 0, MS_NOSUID, NULL, 0},
+    {"suid", OPTION_UNFLAG, 0, MS_NOSUID, NULL, 0},
+    {"nodev", OPTION_FLAG, 0, MS_NODEV, NULL, 0},
+    {"dev", OPTION_UNFLAG, 0, MS_NODEV, NULL, 0},
+    {"noexec", OPTION_FLAG, 0, MS_NOEXEC, NULL, 0},
+    {"exec", OPTION_UNFLAG, 0, MS_NOEXEC, NULL, 0},
+    {"noatime", OPTION_FLAG, 0, MS_NOATIME, NULL, 0},
+    {"atime", OPTION_UNFLAG, 0, MS_NOATIME, NULL, 0},
+    {"relatime", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"sync", OPTION_IGNORED, 0, 0, NULL, 0}, /* every commit is */
+    {"async", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"defaults", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"rw", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"auto", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"noauto", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"nofail", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"_netdev", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"user", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"nouser", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"users", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"owner", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"group", OPTION_IGNORED, 0, 0, NULL, 0},
+    {"comment", OPTION_IGNORED, 0, 0, NULL, 0},
     {"ro", OPTION_REFUSED, 0, 0,
      "aionfs can't be mounted read-only: it is a place to deploy to. Who may deploy is said by "
-     "deploy_group=; packages are read-only in any case"},
+     "deploy_group=; packages are read-only in any case", 0},
     {"remount", OPTION_REFUSED, 0, 0,
-     "the options of a mounted state can't be changed: unmount it and mount it again"},
+     "the options of a mounted state can't be changed: unmount it and mount it again", 0},
 };
 
 #define RULE_COUNT (sizeof(rules) / sizeof(*rules))
@@ -120,6 +128,50 @@ int options_number(const char *text, uint64_t *ret_number)
 	return 0;
 }
 
+int options_duration(const char *text, uint64_t *ret_ns)
+{
+	static const char suffixes[] = "smhd";
+	static const uint64_t seconds[] = {1, 60, 3600, 24 * 3600};
+	const char *suffix = "s";
+	uint64_t number = 0;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	for (; isdigit((unsigned char)*text); text++) {
+		number = number * 10 + (uint64_t)(*text - '0');
+		if (number > YEARS_MAX_NS)
+			return -ERANGE;
+	}
+	if (*text)
+		suffix = text;
+	if (!strchr(suffixes, suffix[0]) || suffix[1] || number == 0)
+		return -EINVAL;
+	if (__builtin_mul_overflow(number,
+				   seconds[strchr(suffixes, suffix[0]) - suffixes] * 1000000000,
+				   &number) ||
+	    number > YEARS_MAX_NS)
+		return -ERANGE;
+	*ret_ns = number;
+	return 0;
+}
+
+static int set_duration(struct options *options, const struct option_rule *rule, const char *value,
+			struct reason *reason)
+{
+	uint64_t ns;
+	int error = options_duration(value, &ns);
+
+	if (error)
+		return reason_set(reason, EINVAL, "option_invalid",
+				  "%s=%s: %s. Write a whole number with s, m, h or d, as in %s=30d",
+				  rule->name, value,
+				  error == -ERANGE ? "that is more than 100 years"
+						   : "that is no length of time",
+				  rule->name);
+	memcpy((char *)options + rule->offset, &ns, sizeof(ns));
+	return 0;
+}
+
 static int set_limit(struct options *options, const struct option_rule *rule, const char *value,
 		     struct reason *reason)
 {
@@ -137,22 +189,25 @@ static int set_limit(struct options *options, const struct option_rule *rule, co
 	return 0;
 }
 
-static int set_group(struct options *options, const char *value, struct reason *reason)
+static int set_group(struct options *options, const struct option_rule *rule, const char *value,
+		     struct reason *reason)
 {
 	const struct group *group = getgrnam(value);
 	uint64_t number;
+	gid_t gid;
 
 	if (group) {
-		options->engine.deploy_group = group->gr_gid;
+		gid = group->gr_gid;
 	} else if (strspn(value, "0123456789") == strlen(value) &&
 		   (strcmp(value, "0") == 0 || options_number(value, &number) == 0) &&
 		   strtoull(value, NULL, 10) < UINT32_MAX) {
-		options->engine.deploy_group = (gid_t)strtoul(value, NULL, 10);
+		gid = (gid_t)strtoul(value, NULL, 10);
 	} else {
 		return reason_set(reason, EINVAL, "option_invalid",
-				  "deploy_group=%s: there is no such group", value);
+				  "%s=%s: there is no such group", rule->name, value);
 	}
-	options->engine.has_deploy_group = true;
+	memcpy((char *)options + rule->offset, &gid, sizeof(gid));
+	*(bool *)((char *)options + rule->given) = true;
 	return 0;
 }
 
@@ -174,8 +229,8 @@ static int add_package(struct options *options, const char *value, struct reason
 
 static bool takes_value(const struct option_rule *rule)
 {
-	return rule->kind == OPTION_LIMIT || rule->kind == OPTION_GROUP ||
-	       rule->kind == OPTION_PACKAGE;
+	return rule->kind == OPTION_LIMIT || rule->kind == OPTION_DURATION ||
+	       rule->kind == OPTION_GROUP || rule->kind == OPTION_PACKAGE;
 }
 
 static int apply(struct options *options, const struct option_rule *rule, const char *value,
@@ -190,8 +245,10 @@ static int apply(struct options *options, const struct option_rule *rule, const 
 	switch (rule->kind) {
 	case OPTION_LIMIT:
 		return set_limit(options, rule, value, reason);
+	case OPTION_DURATION:
+		return set_duration(options, rule, value, reason);
 	case OPTION_GROUP:
-		return set_group(options, value, reason);
+		return set_group(options, rule, value, reason);
 	case OPTION_PACKAGE:
 		return add_package(options, value, reason);
 	case OPTION_SWITCH:
@@ -216,8 +273,9 @@ static int refuse_unknown(const char *name, struct reason *reason)
 {
 	return reason_set(reason, EINVAL, "option_unknown",
 			  "there is no mount option %.100s. The options are: allow_other, "
-			  "no_allow_other, deploy_group=NAME|GID, package=FILE, "
-			  "max_archive_bytes=N, max_inflated_bytes=N, max_entries=N, no_scrub, and "
+			  "no_allow_other, deploy_group=NAME|GID, start_group=NAME|GID, "
+			  "package=FILE, max_archive_bytes=N, max_inflated_bytes=N, max_entries=N, "
+			  "max_attempts_running=N, park_after=TIME, keep_runs=TIME, no_scrub, and "
 			  "those of every filesystem (nosuid, nodev, noexec, nofail, ...)",
 			  name);
 }

@@ -37,6 +37,12 @@ int options_parse(struct options *options, const char *text, bool sloppy, struct
  */
 int options_number(const char *text, uint64_t *ret_number);
 
+/*
+ * Reads a length of time: a whole number from 1 on, with an optional s, m, h or d; seconds without.
+ * Returns -EINVAL, -ERANGE (more than 100 years).
+ */
+int options_duration(const char *text, uint64_t *ret_ns);
+
 /* Makes relative package files absolute, because the daemon changes to /. Returns -errno. */
 int options_resolve(struct options *options, struct reason *reason);
 

@@ -14,14 +14,18 @@
 #include <unistd.h>
 
 #include "engine/clock.h"
+#include "fs/task.h"
 
-#define KEPT_MAX 1024
+#define KEPT_MAX 1024 /* of each quota */
 #define SPOOLS_MAX 4096
+#define SWEEP_MIN 64 /* so many steps without an end are not worth a look */
 
 struct boxes {
 	pthread_mutex_t lock;
 	struct spool *spools;
-	size_t count, kept_count, count_max;
+	size_t count, count_max;
+	size_t kept_counts[QUOTAS];
+	size_t sweep_at[QUOTAS]; /* with so many the next look for stale ones is due */
 };
 
 /* As many as the process may have, half of them left to the store, the decoders and the mount. */
@@ -46,6 +50,8 @@ struct boxes *boxes_new(void)
 		return NULL;
 	pthread_mutex_init(&boxes->lock, NULL);
 	boxes->count_max = spools_allowed();
+	for (int quota = 0; quota < QUOTAS; quota++)
+		boxes->sweep_at[quota] = SWEEP_MIN;
 	return boxes;
 }
 
@@ -112,28 +118,28 @@ void boxes_free(struct boxes *boxes)
 }
 
 /* Counts a new spool first, so that many at once don't pass the limit together. */
-static int reserve(struct boxes *boxes, bool is_kept)
+static int reserve(struct boxes *boxes, const struct box_kind *kind, bool is_kept)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&boxes->lock);
 	if (boxes->count >= boxes->count_max)
 		r = -ENFILE;
-	else if (is_kept && boxes->kept_count >= KEPT_MAX)
+	else if (is_kept && boxes->kept_counts[kind->quota] >= KEPT_MAX)
 		r = -ENOSPC;
 	if (r == 0) {
 		boxes->count++;
-		boxes->kept_count += is_kept;
+		boxes->kept_counts[kind->quota] += is_kept;
 	}
 	pthread_mutex_unlock(&boxes->lock);
 	return r;
 }
 
-static void unreserve(struct boxes *boxes, bool is_kept)
+static void unreserve(struct boxes *boxes, const struct box_kind *kind, bool is_kept)
 {
 	pthread_mutex_lock(&boxes->lock);
 	boxes->count--;
-	boxes->kept_count -= is_kept;
+	boxes->kept_counts[kind->quota] -= is_kept;
 	pthread_mutex_unlock(&boxes->lock);
 }
 
@@ -154,27 +160,62 @@ static int make(struct fs *fs, struct spool **ret_spool)
 	return 0;
 }
 
-int spool_open(struct fs *fs, enum box box, const char *name, bool is_kept,
-	       const struct caller *caller, mode_t mode, struct spool **ret_spool)
+/*
+ * Attempts that ended leave what they were writing behind. Looking for that each time the number
+ * has doubled since the last look costs next to nothing, and bounds what is left.
+ */
+static void sweep_if_due(struct fs *fs, const struct box_kind *kind)
 {
 	struct boxes *boxes = fs->boxes;
-	struct spool *spool = NULL;
-	int r = reserve(boxes, is_kept);
+	const size_t *count = &boxes->kept_counts[kind->quota];
+	size_t *at = &boxes->sweep_at[kind->quota];
+	bool is_due;
 
+	if (!kind->is_stale)
+		return;
+	pthread_mutex_lock(&boxes->lock);
+	is_due = *count >= *at;
+	pthread_mutex_unlock(&boxes->lock);
+	if (!is_due)
+		return;
+	spool_sweep(fs, kind, "");
+	pthread_mutex_lock(&boxes->lock);
+	*at = 2 * *count < KEPT_MAX ? 2 * *count : KEPT_MAX;
+	if (*at < SWEEP_MIN)
+		*at = SWEEP_MIN;
+	pthread_mutex_unlock(&boxes->lock);
+}
+
+int spool_open(struct call *call, const struct box_kind *kind, const char *text,
+	       struct spool **ret_spool)
+{
+	struct fs *fs = call->fs;
+	struct boxes *boxes = fs->boxes;
+	struct spool *spool = NULL;
+	bool is_kept = box_is_dot(text);
+	int r;
+
+	if (is_kept)
+		sweep_if_due(fs, kind);
+	r = reserve(boxes, kind, is_kept);
 	if (r < 0)
 		return r;
 	r = make(fs, &spool);
 	if (r < 0) {
-		unreserve(boxes, is_kept);
+		unreserve(boxes, kind, is_kept);
 		return r;
 	}
-	spool->box = box;
-	strncpy(spool->name, name, NODE_NAME_MAX);
+	spool->kind = kind;
+	strncpy(spool->name, text, NODE_TEXT_MAX);
 	spool->is_dot = is_kept;
 	atomic_init(&spool->is_kept, is_kept);
 	spool->references = 1 + is_kept;
-	spool->caller = *caller;
-	atomic_store(&spool->mode, mode & 0777);
+	spool->caller = call->caller;
+	spool->caller.is_permitted = true;
+	spool->attempt = call->attempt;
+	if (kind->takes_any_bytes && !is_kept)
+		spool->process = task_process(call->caller.pid);
+	atomic_store(&spool->mode, call->mode & 0777);
 	atomic_store(&spool->changed_ns, clock_wall_ns());
 	pthread_mutex_lock(&boxes->lock);
 	spool->next = boxes->spools;
@@ -185,25 +226,29 @@ int spool_open(struct fs *fs, enum box box, const char *name, bool is_kept,
 }
 
 /* With the boxes' lock. */
-static struct spool *find_kept(struct boxes *boxes, enum box box, const char *name)
+static struct spool *find_kept(struct boxes *boxes, const struct box_kind *kind, const char *name)
 {
 	struct spool *spool = boxes->spools;
 
-	while (spool && (!spool->is_kept || spool->box != box || strcmp(spool->name, name) != 0))
+	while (spool && (!spool->is_kept || spool->kind != kind || strcmp(spool->name, name) != 0))
 		spool = spool->next;
 	return spool;
 }
 
-struct spool *spool_find_kept(struct fs *fs, enum box box, const char *name)
+struct spool *spool_find_kept(struct fs *fs, const struct box_kind *kind, const char *name)
 {
 	struct spool *spool;
 
 	pthread_mutex_lock(&fs->boxes->lock);
-	spool = find_kept(fs->boxes, box, name);
+	spool = find_kept(fs->boxes, kind, name);
 	if (spool)
 		spool->references++;
 	pthread_mutex_unlock(&fs->boxes->lock);
-	return spool;
+	if (!spool || !kind->is_stale || !kind->is_stale(fs, spool))
+		return spool;
+	spool_unlink(fs, spool);
+	spool_close(fs, spool);
+	return NULL;
 }
 
 /*
@@ -215,24 +260,40 @@ static bool has_name(const struct spool *spool)
 	return spool->is_kept || (spool->name[0] && !atomic_load(&spool->has_verdict));
 }
 
-static bool is_open_as(const struct spool *spool, enum box box, const char *name,
+static bool is_open_as(const struct spool *spool, const struct box_kind *kind, const char *name,
 		       const struct caller *caller)
 {
-	if (spool->is_kept || spool->box != box || !has_name(spool))
+	if (spool->is_kept || spool->kind != kind || !has_name(spool))
 		return false;
 	if (caller && (caller->pid != spool->caller.pid || caller->uid != spool->caller.uid))
 		return false;
 	return strcmp(spool->name, name) == 0;
 }
 
-struct spool *spool_find_open(struct fs *fs, enum box box, const char *name,
+struct spool *spool_find_closing(struct fs *fs, const struct box_kind *kind, const char *leaf)
+{
+	struct spool *spool;
+
+	pthread_mutex_lock(&fs->boxes->lock);
+	spool = fs->boxes->spools;
+	while (spool && (spool->kind != kind || spool->is_dot || atomic_load(&spool->size) > 0 ||
+			 !atomic_load(&spool->is_closed_empty) || !has_name(spool) ||
+			 strcmp(box_leaf(spool->name), leaf) != 0))
+		spool = spool->next;
+	if (spool)
+		spool->references++;
+	pthread_mutex_unlock(&fs->boxes->lock);
+	return spool;
+}
+
+struct spool *spool_find_open(struct fs *fs, const struct box_kind *kind, const char *name,
 			      const struct caller *caller)
 {
 	struct spool *spool;
 
 	pthread_mutex_lock(&fs->boxes->lock);
 	spool = fs->boxes->spools;
-	while (spool && !is_open_as(spool, box, name, caller))
+	while (spool && !is_open_as(spool, kind, name, caller))
 		spool = spool->next;
 	if (spool)
 		spool->references++;
@@ -245,7 +306,7 @@ static void unkeep(struct boxes *boxes, struct spool *spool)
 {
 	spool->is_kept = false;
 	spool->name[0] = '\0';
-	boxes->kept_count--;
+	boxes->kept_counts[spool->kind->quota]--;
 }
 
 void spool_rename(struct fs *fs, struct spool *spool, const char *name)
@@ -254,13 +315,13 @@ void spool_rename(struct fs *fs, struct spool *spool, const char *name)
 	struct spool *replaced;
 
 	pthread_mutex_lock(&boxes->lock);
-	replaced = find_kept(boxes, spool->box, name);
+	replaced = find_kept(boxes, spool->kind, name);
 	if (replaced == spool)
 		replaced = NULL;
 	if (replaced)
 		unkeep(boxes, replaced);
 	if (spool->is_kept)
-		strncpy(spool->name, name, NODE_NAME_MAX);
+		strncpy(spool->name, name, NODE_TEXT_MAX);
 	pthread_mutex_unlock(&boxes->lock);
 	if (replaced)
 		spool_close(fs, replaced);
@@ -279,14 +340,43 @@ void spool_unlink(struct fs *fs, struct spool *spool)
 		spool_close(fs, spool);
 }
 
-int spool_list(struct fs *fs, enum box box, struct listing *listing)
+void spool_sweep(struct fs *fs, const struct box_kind *kind, const char *prefix)
 {
+	struct boxes *boxes = fs->boxes;
+	struct spool *swept = NULL;
+
+	pthread_mutex_lock(&boxes->lock);
+	for (struct spool *spool = boxes->spools; spool; spool = spool->next) {
+		if (spool->is_kept && spool->kind == kind &&
+		    strncmp(spool->name, prefix, strlen(prefix)) == 0 &&
+		    kind->is_stale(fs, spool)) {
+			unkeep(boxes, spool);
+			spool->next_swept = swept;
+			swept = spool;
+		}
+	}
+	pthread_mutex_unlock(&boxes->lock);
+	while (swept) {
+		struct spool *spool = swept;
+
+		swept = spool->next_swept;
+		spool_close(fs, spool);
+	}
+}
+
+int spool_list(struct fs *fs, const struct box_kind *kind, const char *prefix,
+	       struct listing *listing)
+{
+	size_t length = strlen(prefix);
 	int r = 0;
 
+	if (kind->is_stale)
+		spool_sweep(fs, kind, prefix);
 	pthread_mutex_lock(&fs->boxes->lock);
 	for (struct spool *spool = fs->boxes->spools; spool && r == 0; spool = spool->next)
-		if (spool->box == box && has_name(spool))
-			r = listing_add(listing, spool->name);
+		if (spool->kind == kind && has_name(spool) &&
+		    strncmp(spool->name, prefix, length) == 0 && !strchr(spool->name + length, '/'))
+			r = listing_add(listing, spool->name + length);
 	pthread_mutex_unlock(&fs->boxes->lock);
 	return r;
 }
@@ -383,7 +473,7 @@ static int spoil(struct spool *spool, int error)
 
 int spool_write(struct spool *spool, const void *data, size_t size, uint64_t offset)
 {
-	uint64_t limit = spool->fs->engine->options.limits.archive_bytes;
+	uint64_t limit = spool->kind->limit(spool->fs);
 	size_t done = 0;
 
 	if (offset > limit || size > limit - offset)
@@ -407,7 +497,7 @@ int spool_write(struct spool *spool, const void *data, size_t size, uint64_t off
 
 int spool_truncate(struct spool *spool, uint64_t size)
 {
-	if (size > spool->fs->engine->options.limits.archive_bytes)
+	if (size > spool->kind->limit(spool->fs))
 		return spoil(spool, -EFBIG);
 	if (ftruncate(spool->fd, (off_t)size) < 0)
 		return spoil(spool, -errno);

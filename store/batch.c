@@ -337,6 +337,7 @@ void batch_prepare(struct batch *batch)
 	batch->job = (struct writer_job){
 		.apply = apply,
 		.committed = committed,
+		.broken = batch->broken,
 		.cost_bytes = bytes + bytes / 64 + batch->count * 256 + 256 * 1024,
 	};
 }

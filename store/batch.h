@@ -36,6 +36,7 @@ struct batch_item {
 struct batch {
 	struct writer_job job;
 	struct store *store;
+	bool *broken; /* of the upload, for the writer */
 	struct pending pending;
 	uint8_t *bytes;
 	size_t used;

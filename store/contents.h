@@ -16,9 +16,10 @@
  * index's digest is its version). Each content is stored once and counts its references; packed in
  * archive order in pieces of at most 1 MiB, value header included.
  *
- * A reference is held either by a version row (one for each distinct digest that its index names,
- * one for the index, one for the signature), by a value row (store/journal.h: one each) or by a pending row: an upload that is not committed
- * yet, or a release that is not finished yet. Opening the store settles what pending rows are left.
+ * A reference is held by a version row (one for each distinct digest that its index names, one for
+ * the index, one for the signature), by the row of a run's value (store/journal.h: one each), or by a
+ * pending row: an upload that is not committed yet, or a release that is not finished yet. Opening
+ * the store settles what pending rows are left.
  */
 
 #define PIECE_BYTES (1024u * 1024u)

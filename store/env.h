@@ -21,7 +21,10 @@ struct env_kind {
 	const char *tables[ENV_TABLES_MAX];
 };
 
-/* An open LMDB environment, its tables (those that its kind does not have read as empty) and its idle read transactions. */
+/*
+ * An open LMDB environment and its idle read transactions. Scans and counts of tables that its kind
+ * does not have find nothing.
+ */
 struct env {
 	const struct env_kind *kind;
 	MDB_env *lmdb;
@@ -87,9 +90,7 @@ int env_scan(struct env *env, unsigned int table,
 int env_scan_in(MDB_txn *txn, struct env *env, unsigned int table,
 		int (*each)(void *context, const struct env_row *row), void *context);
 
-/*
- * The same for the rows from the key `from` on whose keys begin with the first `prefix` bytes of it.
- */
+/* The same from the key `from` on, for the keys that begin with the first `prefix` bytes of it. */
 int env_scan_from(MDB_txn *txn, struct env *env, unsigned int table, const void *from,
 		  size_t from_length, size_t prefix,
 		  int (*each)(void *context, const struct env_row *row), void *context);

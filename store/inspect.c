@@ -16,9 +16,10 @@
 #include "store/record.h"
 #include "store/row.h"
 
-/* The pieces of a large content. */
+/* The pieces of a large content, or of none yet: then a pending row has them. */
 struct run {
 	uint64_t first, count, size;
+	bool is_pending;
 	struct digest digest;
 };
 
@@ -64,8 +65,7 @@ static int find_piece(struct inspection *inspection, uint64_t number, MDB_val *r
 		       sizeof(key), ret_value);
 }
 
-static int note_run(struct inspection *inspection, const struct digest *digest,
-		    const struct record *record)
+static int add_run(struct inspection *inspection, const struct run *run)
 {
 	if (inspection->run_count == inspection->run_room) {
 		size_t room = inspection->run_room ? 2 * inspection->run_room : 64;
@@ -76,13 +76,38 @@ static int note_run(struct inspection *inspection, const struct digest *digest,
 		inspection->runs = runs;
 		inspection->run_room = room;
 	}
-	inspection->runs[inspection->run_count++] = (struct run){
+	inspection->runs[inspection->run_count++] = *run;
+	return 0;
+}
+
+static int note_run(struct inspection *inspection, const struct digest *digest,
+		    const struct record *record)
+{
+	struct run run = {
 		.first = record->piece,
 		.count = piece_parts(record->size),
 		.size = record->size,
 		.digest = *digest,
 	};
-	return 0;
+
+	return add_run(inspection, &run);
+}
+
+/* What is streaming in, beside a mount, or waits to be deleted, is no part of a content. */
+static int note_pending_run(void *context, const struct env_row *row)
+{
+	struct chunk *chunk = malloc(sizeof(*chunk));
+	int error = 0;
+
+	if (!chunk)
+		return -ENOMEM;
+	chunk_decode(row, chunk);
+	if (chunk->kind == CHUNK_RUN && chunk->run_count)
+		error = add_run(context, &(struct run){.first = chunk->run_first,
+						       .count = chunk->run_count,
+						       .is_pending = true});
+	free(chunk);
+	return error;
 }
 
 /* The entry at an offset; entries ascend. */
@@ -195,6 +220,8 @@ static int check_runs(struct inspection *inspection)
 	for (size_t i = 0; i < inspection->run_count; i++) {
 		int error = 0;
 
+		if (inspection->runs[i].is_pending)
+			continue;
 		for (uint64_t part = 0; part < inspection->runs[i].count && !error; part++)
 			error = check_part(inspection, &inspection->runs[i], part);
 		if (error == -ENOMEM)
@@ -320,6 +347,8 @@ static int check_all(struct inspection *inspection)
 	struct env *contents = inspection->contents;
 	int error = env_scan_in(txn, contents, CONTENTS_RECORDS, check_record, inspection);
 
+	if (!error)
+		error = env_scan_in(txn, contents, CONTENTS_CHUNKS, note_pending_run, inspection);
 	if (!error)
 		error = check_runs(inspection);
 	if (!error)

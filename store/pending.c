@@ -212,6 +212,15 @@ static int decode(const MDB_val *key, const MDB_val *value, struct chunk *chunk)
 	return error;
 }
 
+void chunk_decode(const struct env_row *row, struct chunk *ret_chunk)
+{
+	MDB_val key = {.mv_size = row->key_length, .mv_data = (void *)row->key};
+	MDB_val value = {.mv_size = row->length, .mv_data = (void *)row->value};
+
+	if (row->key_length != CHUNK_KEY || !row->value || decode(&key, &value, ret_chunk))
+		ret_chunk->kind = CHUNK_UNREADABLE;
+}
+
 int chunk_get(MDB_txn *txn, const struct env *contents, uint64_t number, uint32_t index,
 	      struct chunk *ret_chunk)
 {

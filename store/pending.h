@@ -12,9 +12,9 @@
 #include "store/rows.h"
 
 /*
- * Pending rows: who holds references that no version row and no value row holds. Each has a number, a header in the
- * table `pending`, and chunks in the table `chunks` (key: number, index) of two kinds: digests, one
- * reference each, and runs, pieces that no record points to (yet).
+ * Pending rows: who holds references that no row of a version or a value holds. Each has a number, a
+ * header in the table `pending`, and chunks in the table `chunks` (key: number, index) of two kinds:
+ * digests, one reference each, and runs, pieces that no record points to (yet).
  */
 enum pending_kind {
 	PENDING_UNREADABLE = 0,
@@ -30,8 +30,7 @@ struct pending {
 	bool sealed; /* an upload that names its version; a release always does */
 	char type[TYPE_MAX + 1];
 	struct digest version;
-	uint64_t upload; /* of a release: what the version's row, or a value's row, carried; 0 if
-			    unreadable */
+	uint64_t upload; /* of a release: what the version's or a value's row carried; 0: unreadable */
 	uint64_t run, sequence; /* of a value's: whose; a release has no sequence */
 };
 
@@ -74,6 +73,9 @@ int chunk_delete(MDB_txn *txn, const struct env *contents, uint64_t number, uint
 /* Returns -ENOENT. A chunk that does not decode is CHUNK_UNREADABLE. */
 int chunk_get(MDB_txn *txn, const struct env *contents, uint64_t number, uint32_t index,
 	      struct chunk *ret_chunk);
+
+/* For walks that copied the value already. What does not decode is CHUNK_UNREADABLE. */
+void chunk_decode(const struct env_row *row, struct chunk *ret_chunk);
 
 /* The chunk of `number` with the smallest index. Returns -ENOENT when there is none left. */
 int chunk_first(MDB_txn *txn, const struct env *contents, uint64_t number,

@@ -89,11 +89,26 @@ static uint64_t cost(const struct row_change *changes, size_t count)
 	return bytes;
 }
 
+/*
+ * What users bring keeps off the reserve as deploys do: new runs and values. What says how a run
+ * fares, and what removes something, must still be written when the disk is as good as full.
+ */
+static bool is_reserved(const struct row_change *changes, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (changes[i].kind == ROW_PUT_RUN || changes[i].kind == ROW_PUT_VALUE)
+			return false;
+	}
+	return true;
+}
+
 int rows_commit(struct store *store, struct row_change *changes, size_t count,
 		struct reason *reason)
 {
 	struct rows_job job = {
-		.job = {.apply = apply, .cost_bytes = cost(changes, count), .reserved = true},
+		.job = {.apply = apply,
+			.cost_bytes = cost(changes, count),
+			.reserved = is_reserved(changes, count)},
 		.rows = &store->rows,
 		.changes = changes,
 		.given = calloc(count + 1, sizeof(*changes)),

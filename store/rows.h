@@ -97,7 +97,8 @@ struct row_change {
 };
 
 /*
- * Applies `changes` in their order, all or none. Durable on return.
+ * Applies `changes` in their order, all or none. Durable on return. With a ROW_PUT_RUN or a
+ * ROW_PUT_VALUE among them they leave the reserve of a filling disk alone, as deploys do.
  * Returns the first change's error, -ENOSPC store_full or -EIO store_failed; then nothing changed.
  * Context: any thread; blocks for the commit. The caller's own locks order conflicting changes.
  */

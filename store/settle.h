@@ -35,8 +35,8 @@ void settle_adopted(struct store *store, uint64_t number);
 int settle_forgotten(struct store *store);
 
 /*
- * For store_open: settles each pending row by what the rows of versions and values say. A full disk is no error:
- * the rows wait for the next mount. Returns -EIO, -ENOMEM.
+ * For store_open: settles each pending row by what the rows of versions and values say. A full
+ * disk is no error: the rows wait for the next mount. Returns -EIO, -ENOMEM.
  */
 int settle_all(struct store *store);
 

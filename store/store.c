@@ -149,8 +149,11 @@ static const struct env_kind *rows_of(enum state_age age)
 static int open_for_writing(struct store *store, struct reason *reason)
 {
 	enum state_age age;
-	int error = state_lock(store->directory, store->path, &store->lock, reason);
+	/* Before the lock is taken, which makes a file: in a directory that is no state, nothing is. */
+	int error = state_inspect(store->directory, store->path, &age, reason);
 
+	if (!error)
+		error = state_lock(store->directory, store->path, &store->lock, reason);
 	if (!error)
 		error = state_inspect(store->directory, store->path, &age, reason);
 	if (!error && age != STATE_NEW)

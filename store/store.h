@@ -36,7 +36,7 @@ enum store_mode {
  * pending rows of a former mount left behind is collected. Must be called while the process has one
  * thread (it forks); starts the two writer threads.
  *
- * Returns -EBUSY store_in_use (the message names the pid), -EPROTO store_format (a newer or an unknown
+ * Returns -EBUSY store_in_use (the message names the pid), -EPROTO store_format (a newer or unknown
  * format; the message says which and what to do), -EBADMSG store_damaged (the walk died or
  * disagreed, or a table is unreadable; the message names the remedy), -ENOENT no_store (STORE_READ
  * of a directory without one), -ENOSPC store_full, -EIO store_failed.

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Uploads: hashing what comes in, and filling one batch while the writer works on another. Owns the
- * two batches. Invariant: at most one batch is with the writer, and the next one is handed in only
- * after that one is durable, so a failure leaves a prefix of the upload, held by its pending row.
+ * Uploads: hashing what comes in, and filling one batch while the writer works on others. Owns the
+ * batches. Invariant: the writer takes them in order, and none behind one that failed, so a failure
+ * leaves a prefix of the upload, held by its pending row.
+ *
+ * Two batches may be with the writer: a disk that is slow for a moment stops nobody, and one that
+ * stays slow gets both in one transaction, with one sync.
  */
 #include "store/upload.h"
 
@@ -16,14 +19,18 @@
 #include "store/private.h"
 #include "store/settle.h"
 
+#define FLYING_MAX 2u
+
 struct upload {
 	struct store *store;
 	struct pending header; /* its pending row: written with every batch */
 	struct digest_stream hash;
 	struct digest_map taken; /* digests that this upload holds a reference to */
 	struct batch *filling, *spare;
-	struct batch *flying; /* with the writer */
-	bool submitted;       /* anything, ever */
+	struct batch *flying[FLYING_MAX]; /* with the writer, the oldest first */
+	unsigned int flying_count;
+	bool broken;    /* the writer's: a batch failed */
+	bool submitted; /* anything, ever */
 	uint32_t next_chunk;
 	uint64_t new_bytes;
 	int failed;
@@ -80,16 +87,15 @@ uint64_t upload_new_bytes(const struct upload *upload)
 	return upload->new_bytes;
 }
 
-/* Waits for the batch that the writer has, and keeps its buffer. */
+/* Waits for the oldest batch that the writer has, and keeps its buffer. */
 static int land(struct upload *upload)
 {
-	struct batch *batch = upload->flying;
-	int error;
+	struct batch *batch = upload->flying[0];
+	int error = writer_wait(&upload->store->contents_writer, &batch->job);
 
-	if (!batch)
-		return 0;
-	upload->flying = NULL;
-	error = writer_wait(&upload->store->contents_writer, &batch->job);
+	upload->flying_count--;
+	memmove(upload->flying, upload->flying + 1,
+		upload->flying_count * sizeof(upload->flying[0]));
 	for (size_t i = 0; i < batch->count && !error; i++)
 		upload->new_bytes += batch->items[i].new_bytes;
 	if (upload->spare)
@@ -99,21 +105,35 @@ static int land(struct upload *upload)
 	return error;
 }
 
-/* Hands the batch in that was filled; the one before it must be durable by then. */
+/* All of them, also those behind one that failed, whose error is returned. */
+static int land_all(struct upload *upload)
+{
+	int error = 0;
+
+	while (upload->flying_count) {
+		int landed = land(upload);
+
+		error = error ? error : landed;
+	}
+	return error;
+}
+
+/* Hands the batch in that was filled. */
 static int launch(struct upload *upload)
 {
 	struct batch *batch = upload->filling;
-	int error = land(upload);
+	int error = upload->flying_count == FLYING_MAX ? land(upload) : 0;
 
 	if (error)
 		return error;
+	batch->broken = &upload->broken;
 	batch->pending = upload->header;
 	batch->first_chunk = upload->next_chunk;
 	upload->next_chunk += pending_chunks(batch->count);
 	batch_prepare(batch);
 	writer_submit(&upload->store->contents_writer, &batch->job);
 	upload->submitted = true;
-	upload->flying = batch;
+	upload->flying[upload->flying_count++] = batch;
 	upload->filling = NULL;
 	return 0;
 }
@@ -170,28 +190,48 @@ static int fail(struct upload *upload, int error, struct reason *reason)
 	return store_explain(upload->store, error, reason);
 }
 
+int upload_room(struct upload *upload, void **ret_room, size_t *ret_length, struct reason *reason)
+{
+	int error = upload->failed;
+
+	if (!error && upload->filling->used == BATCH_BYTES)
+		error = overflow(upload);
+	if (error)
+		return fail(upload, error, reason);
+	*ret_room = upload->filling->bytes + upload->filling->used;
+	*ret_length = BATCH_BYTES - upload->filling->used;
+	return 0;
+}
+
+int upload_filled(struct upload *upload, size_t length, struct reason *reason)
+{
+	struct batch *batch = upload->filling;
+	int error = digest_add(&upload->hash, batch->bytes + batch->used, length);
+
+	batch->used += length;
+	upload->size += length;
+	return fail(upload, error, reason);
+}
+
 int upload_write(struct upload *upload, const void *bytes, size_t length, struct reason *reason)
 {
 	const uint8_t *at = bytes;
-	int error = upload->failed;
+	size_t part;
+	int error = 0;
 
-	if (!error)
-		error = digest_add(&upload->hash, bytes, length);
-	upload->size += length;
-	while (length && !error) {
-		struct batch *batch = upload->filling;
-		size_t room = BATCH_BYTES - batch->used, part = length < room ? length : room;
+	for (; length && !error; length -= part) {
+		void *room;
 
-		if (!part) {
-			error = overflow(upload);
-			continue;
-		}
-		memcpy(batch->bytes + batch->used, at, part);
-		batch->used += part;
+		error = upload_room(upload, &room, &part, reason);
+		if (error)
+			break;
+		if (part > length)
+			part = length;
+		memcpy(room, at, part);
 		at += part;
-		length -= part;
+		error = upload_filled(upload, part, reason);
 	}
-	return fail(upload, error, reason);
+	return error;
 }
 
 /* May the bytes that are stored under this digest be used, if there are any when it comes to it? */
@@ -267,7 +307,7 @@ static int seal(struct upload *upload, struct reason *reason)
 	if (!error)
 		error = launch(upload);
 	if (!error)
-		error = land(upload);
+		error = land_all(upload);
 	return fail(upload, error, reason);
 }
 
@@ -297,7 +337,7 @@ void upload_adopt(struct upload *upload)
 /* An error leaves the pending row to the next mount, which settles it. */
 static void end(struct upload *upload, enum settle_how how)
 {
-	land(upload);
+	land_all(upload);
 	if (upload->submitted)
 		settle_number(upload->store, upload->header.number, how);
 	upload_free(upload);

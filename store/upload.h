@@ -31,10 +31,17 @@ int upload_open(struct store *store, struct upload **ret_upload, struct reason *
 uint64_t upload_number(const struct upload *upload);
 
 /*
- * Adds bytes to the current content. Hands full batches to the writer, and waits when two are under
- * way. Returns -ENOSPC store_full, -EIO store_failed; the upload can then only be aborted.
+ * Adds bytes to the current content. Hands full batches to the writer, and waits when three are
+ * under way. Returns -ENOSPC store_full, -EIO store_failed; the upload can then only be aborted.
  */
 int upload_write(struct upload *upload, const void *bytes, size_t length, struct reason *reason);
+
+/*
+ * The same without a copy: upload_room says where the next bytes of the current content go, and for
+ * how many (1 or more) there is room; upload_filled, that so many were put there.
+ */
+int upload_room(struct upload *upload, void **ret_room, size_t *ret_length, struct reason *reason);
+int upload_filled(struct upload *upload, size_t length, struct reason *reason);
 
 /*
  * Ends the current content (an empty one is fine) and takes one reference to it for this upload,

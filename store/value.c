@@ -70,7 +70,7 @@ static int finish(struct value *value, int error, struct value **ret_value, stru
 int value_take(struct store *store, const void *bytes, size_t length, struct value **ret_value,
 	       struct reason *reason)
 {
-	struct value *value;
+	struct value *value = NULL;
 	int error = value_new(store, length, &value, reason);
 
 	if (error)
@@ -120,7 +120,7 @@ static int read_large(struct value *value, int fd, struct reason *reason)
 int value_read(struct store *store, int fd, uint64_t size, struct value **ret_value,
 	       struct reason *reason)
 {
-	struct value *value;
+	struct value *value = NULL;
 	int error = value_new(store, size, &value, reason);
 
 	if (error)

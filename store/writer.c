@@ -13,11 +13,25 @@
 
 #define READERS_CHECK_EVERY 64
 
+static void set_result(struct writer_job *job, int result)
+{
+	job->result = result;
+	if (result && job->broken)
+		*job->broken = true;
+}
+
+static bool is_broken(const struct writer_job *job)
+{
+	return job->broken && *job->broken;
+}
+
 static int apply_nested(MDB_txn *parent, struct writer_job *job)
 {
 	MDB_txn *txn;
-	int error = env_error(mdb_txn_begin(mdb_txn_env(parent), parent, 0, &txn));
+	int error = is_broken(job) ? -ECANCELED : 0;
 
+	if (!error)
+		error = env_error(mdb_txn_begin(mdb_txn_env(parent), parent, 0, &txn));
 	if (error)
 		return error;
 	error = job->apply(txn, job);
@@ -34,11 +48,11 @@ static unsigned int apply_all(MDB_txn *txn, struct writer_job *jobs)
 	unsigned int applied = 0;
 
 	if (!jobs->next) {
-		jobs->result = jobs->apply(txn, jobs);
+		set_result(jobs, is_broken(jobs) ? -ECANCELED : jobs->apply(txn, jobs));
 		return jobs->result == 0;
 	}
 	for (struct writer_job *job = jobs; job; job = job->next) {
-		job->result = apply_nested(txn, job);
+		set_result(job, apply_nested(txn, job));
 		applied += job->result == 0;
 	}
 	return applied;
@@ -96,9 +110,10 @@ static void retry_alone(struct writer *writer, struct writer_job *jobs)
 
 		next = job->next;
 		job->next = NULL;
-		error = attempt(writer, job);
+		/* What broke its chain has its result already. */
+		error = job->result && is_broken(job) ? job->result : attempt(writer, job);
 		if (error)
-			job->result = error;
+			set_result(job, error);
 		job->next = next;
 	}
 }
@@ -158,7 +173,7 @@ static struct writer_job *admit(struct writer *writer, struct writer_job *jobs)
 		job->next = NULL;
 		error = room_check(&writer->room, cost + job->cost_bytes, job->reserved);
 		if (error) {
-			job->result = error;
+			set_result(job, error);
 			finish(writer, job);
 			continue;
 		}

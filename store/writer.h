@@ -28,6 +28,14 @@ struct writer_job {
 	/* Set for jobs that nobody waits for: takes the job (and result) over, and frees it. */
 	void (*finished)(struct writer_job *job);
 
+	/*
+	 * Shared by jobs that build on each other in the order in which they are handed in: once
+	 * one of them has failed, those behind it fail untried, with -ECANCELED. NULL for a job
+	 * that stands alone. Set to false before the first of them is handed in; the writer's from
+	 * then on.
+	 */
+	bool *broken;
+
 	/* About how many bytes it writes, and whether it may use the reserve to do so. */
 	uint64_t cost_bytes;
 	bool reserved;

@@ -43,23 +43,35 @@ static void make_directory(const struct stage *stage, const char *name)
 	cr_assert_eq(mkdir(path, 0755), 0, "%s: %s", path, strerror(errno));
 }
 
-/* nobody may not be able to reach the build directory. */
-static void copy_holder(struct stage *stage)
+static void copy_program(const struct stage *stage, const char *original, const char *name,
+			 mode_t mode)
 {
-	const char *original = getenv("AIONFS_HOLDER");
 	struct stat info;
+	char path[128];
 	int from, to;
 
-	cr_assert_not_null(original, "AIONFS_HOLDER names the holder: run me through meson test");
+	snprintf(path, sizeof(path), "%s/%s", stage->root, name);
 	from = open(original, O_RDONLY | O_CLOEXEC);
 	cr_assert_geq(from, 0, "%s: %s", original, strerror(errno));
 	cr_assert_eq(fstat(from, &info), 0);
-	snprintf(stage->holder, sizeof(stage->holder), "%s/holder", stage->root);
-	to = open(stage->holder, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
-	cr_assert_geq(to, 0);
+	to = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+	cr_assert_geq(to, 0, "%s: %s", path, strerror(errno));
 	cr_assert_eq(sendfile(to, from, NULL, (size_t)info.st_size), (ssize_t)info.st_size);
+	cr_assert_eq(fchmod(to, mode), 0);
 	close(from);
 	close(to);
+}
+
+/* A copy, for nobody may not be able to reach the build directory. */
+static void copy_programs(struct stage *stage)
+{
+	const char *holder = getenv("AIONFS_HOLDER");
+
+	cr_assert_not_null(holder, "AIONFS_HOLDER names the holder: run me through meson test");
+	copy_program(stage, holder, "holder", 0755);
+	if (geteuid() == 0 && access("/usr/bin/setpriv", X_OK) == 0)
+		copy_program(stage, "/usr/bin/setpriv", "setpriv", 04755);
+	snprintf(stage->holder, sizeof(stage->holder), "%s/holder", stage->root);
 	attempt_set_holder(stage->holder);
 }
 
@@ -82,10 +94,7 @@ static bool can_make_namespaces(void)
 
 static void take_rights(struct stage *stage, enum rights rights)
 {
-	if (rights == AS_ROOT) {
-		if (geteuid() != 0 || !can_make_namespaces())
-			cr_skip_test("a PID namespace needs root with CAP_SYS_ADMIN");
-	} else if (geteuid() == 0) {
+	if (rights == AS_NOBODY && geteuid() == 0) {
 		cr_assert_eq(chown(stage->root, NOBODY, NOBODY), 0);
 		if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
 		    setresuid(NOBODY, NOBODY, NOBODY) < 0)
@@ -127,10 +136,15 @@ void stage_open(struct stage *stage, enum rights rights, const char *script)
 {
 	char path[256];
 
-	*stage = (struct stage){.root = "/tmp/aionfs-attempt-XXXXXX", .output_reader = -1};
+	if (rights == AS_ROOT && (geteuid() != 0 || !can_make_namespaces()))
+		cr_skip_test("a PID namespace needs root with CAP_SYS_ADMIN");
+	*stage = (struct stage){.root = "/tmp/aionfs-attempt-XXXXXX",
+				.output_reader = -1,
+				.run_id = "42",
+				.function = "run"};
 	cr_assert_not_null(mkdtemp(stage->root));
 	cr_assert_eq(chmod(stage->root, 0755), 0);
-	copy_holder(stage); /* while we may still read it */
+	copy_programs(stage); /* while we may still read them */
 	take_rights(stage, rights);
 	fill(stage);
 	if (script)
@@ -156,10 +170,10 @@ void stage_use_pipe(struct stage *stage)
 int stage_try(struct stage *stage, struct attempt *attempt, struct reason *reason)
 {
 	struct attempt_spec spec = {.mountpoint = stage->root,
-				    .run_id = "42",
+				    .run_id = stage->run_id,
 				    .type = "demo",
 				    .version = ATTEMPTING_VERSION,
-				    .function = "run",
+				    .function = stage->function,
 				    .number = 7,
 				    .uid = stage->uid,
 				    .gid = stage->gid,

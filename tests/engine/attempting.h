@@ -22,6 +22,7 @@ struct stage {
 	int log_directory;
 	uid_t uid;
 	gid_t gid;
+	const char *run_id, *function;
 };
 
 /* How a test is run: with the rights that it was started with, or with none. */
@@ -29,7 +30,8 @@ enum rights { AS_ROOT, AS_NOBODY };
 
 /*
  * Makes a stage; with AS_NOBODY the whole test becomes that user. Skips a test of AS_ROOT where no
- * namespace can be made. `script` is bin/run of the package, its first line included; NULL: none.
+ * namespace can be made. Root leaves a setuid copy of setpriv(1) in the stage. `script` is
+ * bin/run of the package, its first line included; NULL: none.
  */
 void stage_open(struct stage *stage, enum rights rights, const char *script);
 

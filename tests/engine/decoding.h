@@ -105,7 +105,8 @@ static inline int decoding_end(void *context, struct reason *reason)
 /* Decodes what was built, and frees it. */
 static inline int decode(struct decoding *decoding, struct builder *builder)
 {
-	static const struct decoder_sink sink = {decoding_entry, decoding_data, decoding_end};
+	static const struct decoder_sink sink = {
+	    .entry = decoding_entry, .data = decoding_data, .end = decoding_end};
 	int fd = builder_file(builder), result;
 
 	decoder_set_program(getenv("AIONFS_DECODER"));

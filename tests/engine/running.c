@@ -299,7 +299,7 @@ int world_step(struct world *world, const char *id, const char *name, const char
 	struct caller task = world_task(world, id);
 	int fd = world_memory(result, strlen(result)), error;
 
-	error = step_ask(world->engine, &task, id, name, reason);
+	error = step_ask(world->engine, &task, id, name, NULL, reason);
 	if (!error && command)
 		error =
 		    step_declare(world->engine, &task, id, name, command, strlen(command), reason);

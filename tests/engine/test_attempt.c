@@ -244,6 +244,40 @@ TEST_BOTH(says_why_it_did_not_start)
 	stage_close(&stage);
 }
 
+TEST_BOTH(refuses_names_that_lead_out)
+{
+	struct stage stage;
+	struct attempt_end end;
+
+	stage_open(&stage, rights, "#!/bin/sh\n");
+	stage.run_id = "../packages";
+	end = stage_run(&stage);
+	expect_not_started(&end, EINVAL, "argument run");
+	stage.run_id = "42";
+	stage.function = "..";
+	end = stage_run(&stage);
+	expect_not_started(&end, EINVAL, "argument function");
+	stage.function = "";
+	end = stage_run(&stage);
+	expect_not_started(&end, EINVAL, "argument function");
+	stage_close(&stage);
+}
+
+/* The reason is told whole, whatever becomes of the path. */
+TEST_BOTH(a_long_path_does_not_hide_the_reason)
+{
+	struct stage stage;
+	struct attempt_end end;
+	char name[201] = "";
+
+	stage_open(&stage, rights, "#!/bin/sh\n");
+	memset(name, 'n', sizeof(name) - 1);
+	stage.function = name;
+	end = stage_run(&stage);
+	expect_not_started(&end, ENOENT, "execute ...nnn");
+	stage_close(&stage);
+}
+
 TEST_BOTH(a_missing_holder_is_said_at_once)
 {
 	struct stage stage;
@@ -423,6 +457,27 @@ Test(attempt_unprivileged, a_stopped_holder_is_no_obstacle, .timeout = 60)
 	stage_close(&stage);
 }
 
+/* Without a namespace nobody can end what runs as somebody else. The attempt ends nevertheless. */
+Test(attempt_unprivileged, a_setuid_process_does_not_hold_up_the_end, .timeout = 60)
+{
+	struct attempt_end end;
+	struct stage stage;
+	struct stat info;
+	char path[128];
+
+	stage_open(&stage, AS_NOBODY,
+		   "#!/bin/sh\n../../../setpriv --reuid 0 sleep 6 &\nsleep 0.3\nexit 3\n");
+	snprintf(path, sizeof(path), "%s/setpriv", stage.root);
+	if (stat(path, &info) < 0 || info.st_uid != 0 || !(info.st_mode & S_ISUID))
+		cr_skip_test("only root can leave a setuid program here");
+	stage_use_pipe(&stage);
+	end = stage_run(&stage);
+	expect_exit(&end, 3);
+	cr_assert_not(stage_is_empty(&stage, 0), "is /tmp mounted nosuid?");
+	cr_assert(stage_is_empty(&stage, 20000));
+	stage_close(&stage);
+}
+
 /* A daemon of our own that starts an attempt and is killed. */
 TEST_BOTH(nothing_survives_the_daemon)
 {
@@ -444,6 +499,32 @@ TEST_BOTH(nothing_survives_the_daemon)
 	stage_await(&stage, "state/log", "up");
 	cr_assert_not(stage_is_empty(&stage, 0));
 	kill(daemon, SIGKILL);
+	waitpid(daemon, NULL, 0);
+	cr_assert(stage_is_empty(&stage, 10000));
+	stage_close(&stage);
+}
+
+/* Should somebody else have a copy of the lifeline, the parent death signal is there. */
+Test(attempt, nothing_survives_the_daemon_without_a_lifeline, .timeout = 60)
+{
+	struct attempt attempt;
+	struct stage stage;
+	pid_t daemon;
+
+	stage_open(&stage, AS_ROOT, "#!/bin/sh\n" CLINGING "echo up >&2\nsleep 1000\n");
+	stage_use_pipe(&stage);
+	daemon = fork();
+	cr_assert_geq(daemon, 0);
+	if (daemon == 0) {
+		stage_start(&stage, &attempt);
+		if (fork() == 0)
+			sleep(30); /* a child that was forked bare, with all descriptors */
+		else
+			stage_await(&stage, "state/log", "up");
+		_exit(0);
+	}
+	close(stage.output);
+	stage.output = -1;
 	waitpid(daemon, NULL, 0);
 	cr_assert(stage_is_empty(&stage, 10000));
 	stage_close(&stage);
@@ -622,7 +703,8 @@ TEST_BOTH(ends_what_a_former_daemon_left)
 	cr_assert(stage_is_empty(&stage, 1000));
 	cr_assert_eq(attempt_end_survivor(boot, attempt.holder, attempt.start_ticks), 0);
 	attempt_collect(&attempt, &end);
-	/* Without a namespace it is the workflow that is killed first, which this holder may tell. */
+	/* Without a namespace it is the workflow that is killed first, which this holder may tell.
+	 */
 	cr_assert(end.outcome == ATTEMPT_LOST || rights == AS_NOBODY);
 	stage_close(&stage);
 }

@@ -62,7 +62,8 @@ Test(decoder, leaves_nothing_behind)
 
 Test(decoder, does_not_move_the_offset)
 {
-	static const struct decoder_sink sink = {decoding_entry, decoding_data, decoding_end};
+	static const struct decoder_sink sink = {
+	    .entry = decoding_entry, .data = decoding_data, .end = decoding_end};
 	struct decoding decoding = {.limits = DECODING_LIMITS};
 	struct builder tar = {0};
 	int fd;
@@ -132,7 +133,8 @@ static int ignore_end(void *context, struct reason *reason)
 
 Test(decoder, is_walled_in)
 {
-	static const struct decoder_sink sink = {look_at_walls, ignore_data, ignore_end};
+	static const struct decoder_sink sink = {
+	    .entry = look_at_walls, .data = ignore_data, .end = ignore_end};
 	static struct walls walls = {.decoding = {.limits = DECODING_LIMITS}};
 	struct builder tar = {0};
 	int fd;
@@ -188,7 +190,8 @@ static int run_large(struct decoding *decoding, const struct decoder_sink *sink)
 
 Test(decoder, can_be_cancelled)
 {
-	static const struct decoder_sink sink = {cancel_at_entry, ignore_data, ignore_end};
+	static const struct decoder_sink sink = {
+	    .entry = cancel_at_entry, .data = ignore_data, .end = ignore_end};
 	struct decoding decoding = {.limits = DECODING_LIMITS};
 
 	cr_assert_eq(run_large(&decoding, &sink), -EINTR);
@@ -197,7 +200,8 @@ Test(decoder, can_be_cancelled)
 
 Test(decoder, stops_at_an_error_of_the_sink)
 {
-	static const struct decoder_sink sink = {refuse_entry, ignore_data, ignore_end};
+	static const struct decoder_sink sink = {
+	    .entry = refuse_entry, .data = ignore_data, .end = ignore_end};
 	struct decoding decoding = {.limits = DECODING_LIMITS};
 
 	cr_assert_eq(run_large(&decoding, &sink), -ENOSPC);
@@ -250,7 +254,8 @@ Test(decoder, has_a_limit_of_memory)
 /* Runs this shell script in the decoder's place. */
 static int run_instead(struct decoding *decoding, const char *script)
 {
-	static const struct decoder_sink sink = {decoding_entry, decoding_data, decoding_end};
+	static const struct decoder_sink sink = {
+	    .entry = decoding_entry, .data = decoding_data, .end = decoding_end};
 	char path[] = "/tmp/aionfs-decoder-XXXXXX";
 	int file = mkstemp(path), null = open("/dev/null", O_RDONLY | O_CLOEXEC), result;
 
@@ -291,7 +296,7 @@ Test(decoder, any_death_is_a_refusal)
 	}
 }
 
-Test(decoder, gets_two_descriptors_and_no_environment)
+Test(decoder, gets_four_descriptors_and_no_environment)
 {
 	struct decoding decoding = {.limits = DECODING_LIMITS};
 	int leaked = open("/dev/null", O_RDONLY); /* not close-on-exec */
@@ -299,10 +304,12 @@ Test(decoder, gets_two_descriptors_and_no_environment)
 	cr_assert_geq(leaked, 0);
 	setenv("AIONFS_SECRET", "1", 1);
 	/* Dies by a signal that tells it apart if it finds more than it should. */
-	run_instead(&decoding, "[ -z \"$AIONFS_SECRET\" ] || kill -KILL $$\n"
-			       "for fd in 3 4 5 6 7 8 9; do\n"
-			       "[ ! -e /proc/self/fd/$fd ] || [ $fd = 3 ] || kill -KILL $$\ndone\n"
-			       "kill -SEGV $$");
+	run_instead(&decoding,
+		    "[ -z \"$AIONFS_SECRET\" ] || kill -KILL $$\n"
+		    "for fd in 3 4 5 6 7 8 9; do\n"
+		    "[ ! -e /proc/$$/fd/$fd ] || [ $fd = 3 ] || kill -KILL $$\ndone\n"
+		    "readlink /proc/$$/fd/3 | grep -q memfd:aionfs-ring || kill -KILL $$\n"
+		    "kill -SEGV $$");
 	close(leaked);
 	cr_assert_not_null(strstr(decoding.reason.message, "crashed"), "%s",
 			   decoding.reason.message);
@@ -317,7 +324,8 @@ Test(decoder, a_silent_process_can_be_cancelled)
 
 Test(decoder, a_missing_program_is_said)
 {
-	static const struct decoder_sink sink = {decoding_entry, decoding_data, decoding_end};
+	static const struct decoder_sink sink = {
+	    .entry = decoding_entry, .data = decoding_data, .end = decoding_end};
 	struct decoding decoding = {.limits = DECODING_LIMITS};
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
@@ -351,56 +359,122 @@ static void add_entry(struct builder *frames, uint32_t kind, const char *path, s
 	builder_add(frames, target, strlen(target));
 }
 
-/* Feeds them in pieces of `step` bytes. */
-static int feed(struct decoding *decoding, const struct builder *frames, size_t step)
+/* Feeds them, to a sink that has a room for them or to one that has none. */
+static int feed_to(struct decoding *decoding, const struct builder *frames,
+		   const struct decoder_sink *sink)
 {
-	static const struct decoder_sink sink = {decoding_entry, decoding_data, decoding_end};
 	struct frame_reader *reader = malloc(sizeof(*reader));
-	int result = 0;
+	int result;
 
 	cr_assert_not_null(reader);
-	frame_reader_init(reader, &decoding->limits, &sink, decoding);
-	for (size_t at = 0; result == 0 && at < frames->length;) {
-		size_t room, part = frames->length - at < step ? frames->length - at : step;
-		void *buffer = frame_reader_room(reader, &room);
-
-		cr_assert_gt(room, 0);
-		if (part > room)
-			part = room;
-		memcpy(buffer, frames->bytes + at, part);
-		result = frame_reader_take(reader, part, &decoding->reason);
-		at += part;
-	}
+	frame_reader_init(reader, &decoding->limits, sink, decoding);
+	result = frame_reader_take(reader, frames->bytes, frames->length, &decoding->reason);
 	free(reader);
 	return result;
+}
+
+static int feed(struct decoding *decoding, const struct builder *frames)
+{
+	static const struct decoder_sink sink = {
+	    .entry = decoding_entry, .data = decoding_data, .end = decoding_end};
+
+	return feed_to(decoding, frames, &sink);
 }
 
 static void expect_nonsense(struct builder *frames)
 {
 	struct decoding decoding = {.limits = DECODING_LIMITS};
 
-	cr_assert_eq(feed(&decoding, frames, SIZE_MAX), -EBADMSG);
+	cr_assert_eq(feed(&decoding, frames), -EBADMSG);
 	cr_assert_str_eq(decoding.reason.code, "archive_corrupt");
 	builder_free(frames);
 }
 
-Test(decoder, frames_come_in_pieces)
+static void add_some(struct builder *frames)
+{
+	add_entry(frames, DECODER_FILE, "a", 1, "");
+	add_frame(frames, FRAME_DATA, 5);
+	builder_add(frames, "abcde", 5);
+	add_frame(frames, FRAME_END, 0);
+	add_entry(frames, DECODER_SYMLINK, "l", 1, "t");
+	add_frame(frames, FRAME_END, 0);
+	add_frame(frames, FRAME_DONE, 0);
+}
+
+Test(decoder, frames_that_are_cut_are_not_believed)
 {
 	struct builder frames = {0};
+	size_t whole;
+	int between = 0;
 
-	add_entry(&frames, DECODER_FILE, "a", 1, "");
-	add_frame(&frames, FRAME_DATA, 3);
-	builder_add(&frames, "abc", 3);
-	add_frame(&frames, FRAME_END, 0);
-	add_entry(&frames, DECODER_SYMLINK, "l", 1, "t");
-	add_frame(&frames, FRAME_END, 0);
-	add_frame(&frames, FRAME_DONE, 0);
-	for (size_t step = 1; step < 20; step++) {
+	add_some(&frames);
+	whole = frames.length;
+	for (frames.length = 1; frames.length < whole; frames.length++) {
 		struct decoding decoding = {.limits = DECODING_LIMITS};
+		int result = feed(&decoding, &frames);
 
-		cr_assert_eq(feed(&decoding, &frames, step), 0);
-		cr_assert_str_eq(decoding.text, "file a abc\nlink l -> t\n");
+		if (result != 0)
+			cr_assert_eq(result, -EBADMSG);
+		between += result == 0;
 	}
+	cr_assert_eq(between, 5, "only between two of the six frames there is nothing wrong yet");
+	builder_free(&frames);
+}
+
+static char room[2];
+
+static int give_room(void *context, void **ret_room, size_t *ret_length, struct reason *reason)
+{
+	(void)context;
+	(void)reason;
+	*ret_room = room;
+	*ret_length = sizeof(room);
+	return 0;
+}
+
+static int expect_in_room(void *context, const void *bytes, size_t length, struct reason *reason)
+{
+	cr_assert_eq(bytes, room);
+	cr_assert_leq(length, sizeof(room));
+	decoding_note(context, "<", 1);
+	decoding_note(context, bytes, length);
+	(void)reason;
+	return 0;
+}
+
+Test(decoder, data_goes_where_the_sink_wants_it)
+{
+	static const struct decoder_sink sink = {.entry = decoding_entry,
+						 .data = expect_in_room,
+						 .end = decoding_end,
+						 .room = give_room};
+	struct decoding decoding = {.limits = DECODING_LIMITS};
+	struct builder frames = {0};
+
+	add_some(&frames);
+	cr_assert_eq(feed_to(&decoding, &frames, &sink), 0);
+	cr_assert_str_eq(decoding.text, "file a<ab<cd<e\nlink l -> t\n");
+	builder_free(&frames);
+}
+
+static int no_room(void *context, void **ret_room, size_t *ret_length, struct reason *reason)
+{
+	(void)context;
+	(void)ret_room;
+	(void)ret_length;
+	return reason_set(reason, ENOSPC, "store_full", "no room");
+}
+
+Test(decoder, a_sink_without_room_left_stops_it)
+{
+	static const struct decoder_sink sink = {
+	    .entry = decoding_entry, .data = expect_in_room, .end = decoding_end, .room = no_room};
+	struct decoding decoding = {.limits = DECODING_LIMITS};
+	struct builder frames = {0};
+
+	add_some(&frames);
+	cr_assert_eq(feed_to(&decoding, &frames, &sink), -ENOSPC);
+	cr_assert_str_eq(decoding.text, "file a");
 	builder_free(&frames);
 }
 
@@ -466,14 +540,14 @@ Test(decoder, frames_are_counted)
 		add_frame(&frames, FRAME_END, 0);
 	}
 	decoding.limits.entries = 2;
-	cr_assert_eq(feed(&decoding, &frames, SIZE_MAX), -EFBIG);
+	cr_assert_eq(feed(&decoding, &frames), -EFBIG);
 	cr_assert_str_eq(decoding.reason.code, "too_many_entries");
 	builder_free(&frames);
 	add_entry(&frames, DECODER_FILE, "f", 1, "");
 	add_frame(&frames, FRAME_DATA, 100);
 	builder_add_zeros(&frames, 100);
 	decoding.limits.inflated_bytes = 99;
-	cr_assert_eq(feed(&decoding, &frames, SIZE_MAX), -EFBIG);
+	cr_assert_eq(feed(&decoding, &frames), -EFBIG);
 	cr_assert_str_eq(decoding.reason.code, "inflated_too_large");
 	builder_free(&frames);
 }
@@ -496,7 +570,7 @@ Test(decoder, a_refusal_brings_only_known_codes_and_plain_text)
 	struct builder frames = {0};
 
 	add_fail(&frames, 3, "cut", "a\\303\\251");
-	cr_assert_eq(feed(&decoding, &frames, SIZE_MAX), -EBADMSG);
+	cr_assert_eq(feed(&decoding, &frames), -EBADMSG);
 	cr_assert_str_eq(decoding.reason.code, "archive_truncated");
 	cr_assert_str_eq(decoding.reason.message, "cut");
 	cr_assert_str_eq(decoding.reason.entry, "a\\303\\251");

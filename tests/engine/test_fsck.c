@@ -2,6 +2,8 @@
 /* What fsck says of runs, their events and their values: silent when all is well, else by name. */
 #include "tests/store/fixture.h"
 
+#include <pthread.h>
+
 #include "engine/fsck.h"
 #include "store/journal.h"
 #include "store/record.h"
@@ -106,14 +108,111 @@ Test(fsck, sound_runs_are_no_finding)
 	struct fixture fixture;
 
 	fill(&fixture);
-	must(check(&fixture).count == 0);
 	fixture_unmount(&fixture);
 	must(check(&fixture).count == 0);
 	fixture_mount(&fixture);
 	must(journal_remove_run(fixture.store, "one", 1, NULL, 0, NULL) == 0);
-	must(check(&fixture).count == 0);
 	fixture_unmount(&fixture);
 	must(check(&fixture).count == 0);
+	fixture_close(&fixture);
+}
+
+/* ---- beside a mount, which is another process: one may have an environment open only once ---- */
+
+struct busy {
+	pthread_t thread;
+	struct store *store;
+	unsigned int number;
+};
+
+/* Brings runs that share contents with others', and removes them; one streams its values. */
+static void *busy_main(void *argument)
+{
+	struct busy *busy = argument;
+	size_t length = busy->number ? 3 * LARGE : 20000000;
+	unsigned int rounds = busy->number ? 200 : 10;
+	char id[32];
+
+	for (unsigned int round = 0; round < rounds; round++) {
+		uint64_t run = journal_next_run(busy->store);
+
+		snprintf(id, sizeof(id), "%d-%u-%u", (int)getpid(), busy->number, round);
+		append(busy->store, id, run, 1, round % 7, LARGE);
+		append(busy->store, id, run, 2, round % 3, length);
+		append(busy->store, id, run, 3, busy->number, 100);
+		if (round % 4)
+			must(journal_remove_run(busy->store, id, run, NULL, 0, NULL) == 0);
+	}
+	return NULL;
+}
+
+static void be_busy(struct fixture *fixture)
+{
+	struct busy busy[4];
+
+	fixture_mount(fixture);
+	for (unsigned int i = 0; i < 4; i++) {
+		busy[i] = (struct busy){.store = fixture->store, .number = i};
+		must(pthread_create(&busy[i].thread, NULL, busy_main, &busy[i]) == 0);
+	}
+	for (unsigned int i = 0; i < 4; i++)
+		pthread_join(busy[i].thread, NULL);
+	fixture_unmount(fixture);
+}
+
+static pid_t fork_busy(struct fixture *fixture)
+{
+	pid_t child = fork();
+
+	must(child >= 0);
+	if (child == 0) {
+		fixture_is_child = true;
+		be_busy(fixture);
+		_exit(0);
+	}
+	return child;
+}
+
+Test(fsck, what_a_mount_does_meanwhile_is_no_finding, .timeout = 300)
+{
+	unsigned int looks = 0;
+	struct fixture fixture;
+	int status = -1;
+	pid_t child;
+
+	fixture_open(&fixture);
+	fixture_unmount(&fixture);
+	child = fork_busy(&fixture);
+	while (waitpid(child, &status, WNOHANG) == 0) {
+		must(check(&fixture).count == 0);
+		looks++;
+	}
+	must(status == 0);
+	must(looks > 1);
+	must(check(&fixture).count == 0);
+	fixture_close(&fixture);
+}
+
+/* Killed at any moment, the next mount leaves each content with exactly the holders that it has. */
+Test(fsck, a_mount_after_a_kill_finds_everything_held_once, .timeout = 300)
+{
+	struct fixture fixture;
+	unsigned int seed = 7;
+	int status;
+
+	fixture_open(&fixture);
+	fixture_unmount(&fixture);
+	for (unsigned int i = 0; i < 25; i++) {
+		pid_t child = fork_busy(&fixture);
+
+		usleep(20000 + (unsigned int)rand_r(&seed) % 60000);
+		must(kill(child, SIGKILL) == 0);
+		must(waitpid(child, &status, 0) == child);
+		must(WIFSIGNALED(status) || status == 0);
+		fixture_mount(&fixture);
+		fixture_unmount(&fixture);
+		must(check(&fixture).count == 0);
+	}
 	fixture_close(&fixture);
 }
 

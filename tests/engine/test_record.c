@@ -36,7 +36,7 @@ RECORD(steps_are_recorded_and_replayed)
 	expect_value(&world, "1", RUN_VALUE_STEP, "a", "one");
 	task = world_task(&world, "1");
 	/* The same way again, without doing it again. */
-	cr_assert_eq(step_ask(world.engine, &task, "1", "a", &reason), 0);
+	cr_assert_eq(step_ask(world.engine, &task, "1", "a", NULL, &reason), 0);
 	cr_assert_eq(step_declare(world.engine, &task, "1", "a", "cmd a", 5, &reason), 0);
 	step_abandon(world.engine, "1", "a");
 	cr_assert_eq(world_step(&world, "1", "b", NULL, "other", &reason), -EEXIST);
@@ -57,7 +57,7 @@ static void expect_outsider(struct world *world, const struct caller *caller)
 
 	cr_assert_eq(step_check_caller(world->engine, caller, "1", &reason), -EPERM);
 	cr_assert_str_eq(reason.code, "attempt_required");
-	cr_assert_eq(step_ask(world->engine, caller, "1", "s", &reason), -EPERM);
+	cr_assert_eq(step_ask(world->engine, caller, "1", "s", NULL, &reason), -EPERM);
 	cr_assert_eq(step_declare(world->engine, caller, "1", "s", "c", 1, &reason), -EPERM);
 	cr_assert_eq(step_record(world->engine, caller, "1", "s", fd, 1, &reason), -EPERM);
 	cr_assert_eq(timer_arm(world->engine, caller, "1", "s", "1s", 2, &reason), -EPERM);
@@ -83,7 +83,7 @@ RECORD(nobody_but_the_attempt_may)
 	expect_outsider(&world, &other);
 	cr_assert_eq(step_check_caller(world.engine, &task, "1", NULL), 0);
 	cr_assert_eq(step_check_caller(world.engine, &task, "3", &reason), -ENOENT);
-	cr_assert_eq(step_ask(world.engine, &task, "3", "s", &reason), -ENOENT);
+	cr_assert_eq(step_ask(world.engine, &task, "3", "s", NULL, &reason), -ENOENT);
 	/* Fenced: its end is in the history before it is ended. */
 	cr_assert_eq(world_control(&world, "1", "pause"), 0);
 	expect_outsider(&world, &task);
@@ -120,7 +120,7 @@ RECORD(another_command_is_a_violation)
 	world_remount(&world);
 	world_await_attempt(&world, "1", 2);
 	task = world_task(&world, "1");
-	cr_assert_eq(step_ask(world.engine, &task, "1", "a", &reason), 0);
+	cr_assert_eq(step_ask(world.engine, &task, "1", "a", NULL, &reason), 0);
 	expect_violation(&world,
 			 step_declare(world.engine, &task, "1", "a", "charge 43", 9, &reason),
 			 &reason, "\"charge 42\" and is asked for as \"charge 43\"");
@@ -151,13 +151,13 @@ RECORD(asking_twice_is_a_violation)
 		}
 		task = world_task(&world, "1");
 		if (way != 1)
-			cr_assert_eq(step_ask(world.engine, &task, "1", "a", &reason), 0);
+			cr_assert_eq(step_ask(world.engine, &task, "1", "a", NULL, &reason), 0);
 		if (way == 2) {
 			cr_assert_eq(step_declare(world.engine, &task, "1", "a", "cmd", 3, &reason),
 				     0);
 			step_abandon(world.engine, "1", "a");
 		}
-		expect_violation(&world, step_ask(world.engine, &task, "1", "a", &reason), &reason,
+		expect_violation(&world, step_ask(world.engine, &task, "1", "a", NULL, &reason), &reason,
 				 "twice");
 		cr_assert_eq(world_status(&world, "1"), RUN_FAILED, "%s", ways[way]);
 		world_close(&world);
@@ -191,7 +191,7 @@ RECORD(a_step_that_was_given_up_may_be_asked_for_again)
 
 	open_running(&world);
 	task = world_task(&world, "1");
-	cr_assert_eq(step_ask(world.engine, &task, "1", "a", &reason), 0);
+	cr_assert_eq(step_ask(world.engine, &task, "1", "a", NULL, &reason), 0);
 	cr_assert_eq(step_declare(world.engine, &task, "1", "a", "failed", 6, &reason), 0);
 	step_abandon(world.engine, "1", "a");
 	step_abandon(world.engine, "1", "a");
@@ -216,11 +216,11 @@ RECORD(names_commands_and_sizes_have_limits)
 
 	open_running(&world);
 	task = world_task(&world, "1");
-	cr_assert_eq(step_ask(world.engine, &task, "1", "a/b", &reason), -EINVAL);
+	cr_assert_eq(step_ask(world.engine, &task, "1", "a/b", NULL, &reason), -EINVAL);
 	cr_assert_str_eq(reason.code, "name_invalid");
-	cr_assert_eq(step_ask(world.engine, &task, "1", ".a", &reason), -EINVAL);
+	cr_assert_eq(step_ask(world.engine, &task, "1", ".a", NULL, &reason), -EINVAL);
 	cr_assert_eq(timer_arm(world.engine, &task, "1", "", "1s", 2, &reason), -EINVAL);
-	cr_assert_eq(step_ask(world.engine, &task, "1", "a", &reason), 0);
+	cr_assert_eq(step_ask(world.engine, &task, "1", "a", NULL, &reason), 0);
 	cr_assert_eq(step_declare(world.engine, &task, "1", "a", "a\0b", 3, &reason), -EINVAL);
 	memset(command, 'c', EVENT_TEXT_MAX + 1);
 	cr_assert_eq(
@@ -238,7 +238,7 @@ RECORD(names_commands_and_sizes_have_limits)
 	world_await_attempt(&world, "1", 2);
 	task = world_task(&world, "1");
 	command[EVENT_TEXT_MAX - 1] = 'd';
-	cr_assert_eq(step_ask(world.engine, &task, "1", "a", &reason), 0);
+	cr_assert_eq(step_ask(world.engine, &task, "1", "a", NULL, &reason), 0);
 	cr_assert_eq(step_declare(world.engine, &task, "1", "a", command, EVENT_TEXT_MAX, &reason),
 		     -EILSEQ);
 	close(fd);

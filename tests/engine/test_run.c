@@ -2,6 +2,7 @@
 /* The fold: what a history makes of a run, which events may follow which, and what always holds. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,8 +82,7 @@ static void begin_attempt(struct story *story)
 Test(run, statuses_have_names)
 {
 	for (int status = 0; status < RUN_STATUSES; status++)
-		cr_assert_eq((int)run_status_parse(run_status_name((enum run_status)status)),
-			     status);
+		cr_assert_eq((int)run_status_parse(run_status_name((enum run_status)status)), status);
 	cr_assert_eq(run_status_parse(""), RUN_STATUSES);
 	cr_assert_eq(run_status_parse("done"), RUN_STATUSES);
 	cr_assert_eq(run_status_parse("timed_ou"), RUN_STATUSES);
@@ -469,6 +469,27 @@ Test(run, items_have_kinds_and_are_recorded_once)
 	cr_assert_eq(item->bytes, 9);
 	cr_assert_null(items_find(&story.items, ITEM_SIGNAL, "y"));
 	close_story(&story);
+}
+
+Test(run, many_items_are_all_found)
+{
+	struct items items = {0};
+	struct event step = {STEP = 1, .text = "x", .text_length = 1};
+
+	for (int i = 0; i < 3000; i++) {
+		snprintf(step.name, sizeof(step.name), "s%d", i);
+		cr_assert_eq(run_fold_items(&items, &step), 0);
+		cr_assert_eq(run_fold_items(&items, &step), -EBADMSG);
+	}
+	for (size_t i = 0; i < 3000; i++) {
+		snprintf(step.name, sizeof(step.name), "s%zu", i);
+		cr_assert_eq(items_find(&items, ITEM_STEP, step.name), &items.list[i]);
+		cr_assert_str_eq(items.list[i].name, step.name);
+		cr_assert_null(items_find(&items, ITEM_TIMER, step.name));
+	}
+	cr_assert_null(items_find(&items, ITEM_STEP, "s3000"));
+	cr_assert_eq(items.text_bytes, 3000);
+	items_clear(&items);
 }
 
 Test(run, timers_fire_once_and_the_earliest_is_next)

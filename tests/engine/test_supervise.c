@@ -172,7 +172,7 @@ SUPERVISE(does_not_park_what_nothing_would_wake_or_what_works)
 	cr_assert_eq(world_status(&world, "1"), RUN_RUNNING);
 	release(&world, &waiting);
 	/* A step is open. */
-	cr_assert_eq(step_ask(world.engine, &task, "1", "s", &reason), 0);
+	cr_assert_eq(step_ask(world.engine, &task, "1", "s", NULL, &reason), 0);
 	hold(&world, &waiting, &task, WAIT_SIGNAL, "go");
 	sleep_ms(1500);
 	cr_assert_eq(world_status(&world, "1"), RUN_RUNNING);
@@ -264,6 +264,7 @@ SUPERVISE(commands_are_for_some_states_only)
 	struct world world;
 
 	open_sleeping(&world);
+	world_await(&world, "1", RUN_RUNNING);
 	cr_assert_eq(world_control(&world, "1", ""), -EINVAL);
 	cr_assert_eq(world_control(&world, "1", "stop"), -EINVAL);
 	cr_assert_eq(world_control(&world, "1", "pause now"), -EINVAL);
@@ -869,11 +870,11 @@ SUPERVISE(a_violation_that_cannot_be_written_gives_up_no_pin)
 	world_start(&world, "order", "1", "in");
 	world_await_attempt(&world, "1", 1);
 	task = world_task(&world, "1");
-	cr_assert_eq(step_ask(world.engine, &task, "1", "a", &reason), 0);
+	cr_assert_eq(step_ask(world.engine, &task, "1", "a", NULL, &reason), 0);
 	version = catalog_find(world.engine->catalog, "order", &digest);
 	cr_assert_eq(atomic_load(&version->pins), 1);
 	atomic_store(&is_full, true);
-	cr_assert_eq(step_ask(world.engine, &task, "1", "a", &reason), -ENOSPC);
+	cr_assert_eq(step_ask(world.engine, &task, "1", "a", NULL, &reason), -ENOSPC);
 	cr_assert_eq(atomic_load(&version->pins), 1);
 	version_put(version);
 	atomic_store(&is_full, false);

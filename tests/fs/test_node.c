@@ -100,6 +100,29 @@ Test(node, a_forgotten_name_leaves_nothing_and_its_id_is_not_used_again)
 	cr_assert_neq(node_get(table, PLACE_ROUTES, "order"), id);
 }
 
+Test(node, a_retired_name_gives_way_to_another_with_its_text)
+{
+	uint64_t old = node_get(table, PLACE_RUN, "42"), new;
+
+	node_retire(table, PLACE_RUN, "42");
+	node_retire(table, PLACE_RUN, "never there");
+	cr_assert_eq(resolve(old).kind, NODE_NAMED);
+	new = node_get(table, PLACE_RUN, "42");
+	cr_assert_neq(new, old);
+	for (int i = 0; i < 2000; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "other-%d", i);
+		node_get(table, PLACE_RUN, name);
+	}
+	cr_assert_eq(node_get(table, PLACE_RUN, "42"), new);
+	node_forget(table, old, 1);
+	cr_assert_eq(resolve(old).kind, NODE_INVALID);
+	node_forget(table, new, 2);
+	cr_assert_eq(resolve(new).kind, NODE_INVALID);
+	cr_assert_eq(node_table_count(table), 2000);
+}
+
 Test(node, too_many_forgets_do_no_harm)
 {
 	uint64_t id = node_get(table, PLACE_ROUTES, "order");

@@ -114,6 +114,55 @@ Test(options, a_group_that_is_none)
 	}
 }
 
+Test(options, who_may_start_is_a_group_of_its_own)
+{
+	cr_assert_eq(parse("start_group=54321"), 0);
+	cr_assert(options.engine.has_start_group);
+	cr_assert_eq(options.engine.start_group, 54321u);
+	cr_assert(!options.engine.has_deploy_group);
+	cr_assert_eq(parse("deploy_group=5"), 0);
+	cr_assert_eq(options.engine.start_group, 54321u);
+	cr_assert_eq(options.engine.deploy_group, 5u);
+	cr_assert_eq(parse("start_group=no-such-group-here"), -EINVAL);
+	cr_assert_not_null(strstr(reason.message, "start_group"));
+}
+
+Test(options, lengths_of_time_have_suffixes)
+{
+	static const struct {
+		const char *text;
+		uint64_t seconds;
+	} good[] = {{"1", 1},	    {"90", 90},	      {"90s", 90},
+		    {"2m", 120},    {"36h", 129600},  {"30d", 2592000},
+		    {"036h", 129600}, {"36500d", 36500ull * 86400}};
+	static const char *const bad[] = {"",	"0",  "0d",   "-1", "1w", "1D",
+					  "1dd", "d", "1.5h", " 1", "1 s", "1m30s"};
+	uint64_t ns = 77;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		cr_assert_eq(options_duration(bad[i], &ns), -EINVAL, "%s", bad[i]);
+	cr_assert_eq(options_duration("36501d", &ns), -ERANGE);
+	cr_assert_eq(options_duration("99999999999999999999999d", &ns), -ERANGE);
+	cr_assert_eq(options_duration("18446744073709551615", &ns), -ERANGE);
+	cr_assert_eq(ns, 77u);
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		cr_assert_eq(options_duration(good[i].text, &ns), 0, "%s", good[i].text);
+		cr_assert_eq(ns, good[i].seconds * 1000000000, "%s", good[i].text);
+	}
+}
+
+Test(options, how_runs_are_treated)
+{
+	cr_assert_eq(parse("max_attempts_running=7,park_after=1,keep_runs=30d"), 0);
+	cr_assert_eq(options.engine.max_attempts_running, 7u);
+	cr_assert_eq(options.engine.park_after_ns, 1000000000u);
+	cr_assert_eq(options.engine.keep_finished_ns, 30ull * 86400 * 1000000000);
+	cr_assert_eq(parse("park_after=soon"), -EINVAL);
+	cr_assert_not_null(strstr(reason.message, "park_after=30d"));
+	cr_assert_eq(parse("keep_runs="), -EINVAL);
+	cr_assert_eq(parse("max_attempts_running=0"), -EINVAL);
+}
+
 Test(options, packages_add_up_in_order)
 {
 	cr_assert_eq(parse("package=/a.tar,package=b.tar"), 0);

@@ -90,7 +90,8 @@ static int file_of(const uint8_t *bytes, size_t length)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
-	static const struct decoder_sink sink = {see_entry, see_data, see_end};
+	static const struct decoder_sink sink = {
+	    .entry = see_entry, .data = see_data, .end = see_end};
 	struct seen seen = {0};
 	struct reason reason = {0};
 	int result = archive_decode(file_of(bytes, length), &limits, &sink, &seen, &reason);

@@ -71,6 +71,13 @@ class Tools(Boxes):
     def test_cp(self):
         self.both(lambda source, target: run("cp", source, target))
 
+    def test_cp_is_told_to_write_in_large_pieces(self):
+        """cp takes st_blksize for its buffer: small requests cost more than decoding some archives."""
+        with open(self.deploy / "good", "wb") as file:
+            self.assertEqual(os.fstat(file.fileno()).st_blksize, 1 << 20)
+            file.write(self.good.read_bytes())
+        self.assert_deployed("good")
+
     def test_cp_preserving(self):
         self.both(lambda source, target: run("cp", "-p", source, target))
 

@@ -117,7 +117,7 @@ class Reload(MountCase):
         kept = path.read_text()
         for number in ("999", "0"):
             with self.subTest(format=number):
-                path.write_text(kept.replace("1", number))
+                path.write_text(number + "\n")
                 done = run(*self.m.command())
                 self.assertGreater(done.returncode, 0, done.stderr)
                 self.assertIn("format", done.stderr)
@@ -126,6 +126,18 @@ class Reload(MountCase):
         path.write_text(kept)
         self.m.start()
         self.assertEqual(self.m.route("plain"), version)
+
+    def test_an_older_format_is_upgraded(self):
+        version = self.deploy("plain", "1")
+        self.m.umount()
+        path = self.m.state / "format"
+        kept = path.read_text()
+        path.write_text("1\n")
+        self.assertEqual(self.m.fsck().returncode, 0)
+        self.assertEqual(path.read_text(), "1\n", "looking changes nothing")
+        self.m.start()
+        self.assertEqual(self.m.route("plain"), version)
+        self.assertEqual(path.read_text(), kept)
 
     def test_a_new_state_is_made(self):
         m = self.mount(self.m.dir / "new")

@@ -59,6 +59,8 @@ Test(state, a_directory_of_something_else_is_refused_and_left_alone)
 	cr_assert_eq(open_error(&fixture, STORE_WRITE, &reason), -EIO);
 	cr_assert_not_null(strstr(reason.message, "precious"));
 	cr_assert_not_null(strstr(reason.message, "not an aionfs state directory"));
+	snprintf(path, sizeof(path), "%s/lock", fixture.path);
+	cr_assert_eq(access(path, F_OK), -1, "not even a lock is left in it");
 	snprintf(path, sizeof(path), "%s/rows", fixture.path);
 	cr_assert_neq(access(path, F_OK), 0);
 	fixture_close(&fixture);

@@ -172,6 +172,71 @@ Test(upload, an_aborted_one_leaves_nothing_behind, .timeout = 300)
 	fixture_close(&fixture);
 }
 
+static int do_nothing(MDB_txn *txn, struct writer_job *job)
+{
+	(void)txn;
+	(void)job;
+	return 0;
+}
+
+/* Waits until the writer has done all that was handed in, then limits how large the file may grow. */
+static void set_map_bytes(struct store *store, size_t bytes)
+{
+	struct writer_job job = {.apply = do_nothing, .reserved = true};
+
+	cr_assert_eq(writer_run(&store->contents_writer, &job), 0);
+	cr_assert_eq(mdb_env_set_mapsize(store->contents.lmdb, bytes), 0);
+}
+
+/* Of a content that streams, and of many small ones: those behind the failed batch are not stored. */
+static void fail_half_way(size_t content_bytes)
+{
+	uint8_t *bytes = fixture_bytes(3, 8 * BATCH_BYTES);
+	struct fixture fixture;
+	struct upload *upload;
+	struct digest digest;
+	uint64_t size;
+	int error = 0;
+
+	fixture_open(&fixture);
+	set_map_bytes(fixture.store, 2 * BATCH_BYTES);
+	upload = fixture_upload(fixture.store);
+	for (size_t at = 0; at < 8 * BATCH_BYTES && !error; at += content_bytes) {
+		error = upload_write(upload, bytes + at, content_bytes, NULL);
+		if (!error)
+			error = upload_end(upload, &digest, &size, NULL);
+	}
+	if (!error)
+		error = upload_seal(upload, "t", &digest, NULL);
+	cr_assert_eq(error, -ENOSPC);
+	cr_assert_eq(upload_write(upload, "x", 1, NULL), -ENOSPC, "it can only be aborted");
+	set_map_bytes(fixture.store, (size_t)1 << 40);
+	upload_abort(upload);
+	cr_assert_eq(contents_count(fixture.store, &size), 0);
+	cr_assert_eq(size, 0);
+	cr_assert_eq(fixture_findings(fixture.store), 0);
+	fixture_remount(&fixture);
+	cr_assert_eq(contents_count(fixture.store, &size), 0);
+	cr_assert_eq(size, 0);
+	upload = fixture_upload(fixture.store);
+	digest = fixture_content(upload, bytes, 3 * BATCH_BYTES);
+	fixture_seal(upload, "t", &digest);
+	fixture_finish(fixture.store, upload, "t", &digest);
+	check_bytes(fixture.store, &digest, bytes, 3 * BATCH_BYTES);
+	free(bytes);
+	fixture_close(&fixture);
+}
+
+Test(upload, one_that_fails_half_way_leaves_nothing_behind, .timeout = 300)
+{
+	fail_half_way(100000);
+}
+
+Test(upload, one_that_fails_half_way_through_a_large_content_leaves_nothing_behind, .timeout = 300)
+{
+	fail_half_way(8 * BATCH_BYTES);
+}
+
 Test(upload, a_returned_one_leaves_what_its_version_had_lost)
 {
 	struct digest lost, kept;

@@ -325,7 +325,7 @@ Test(remove, a_run_of_many_events, .timeout = 300)
 			    .run = a,
 			    .sequence = at + i + 1,
 			    .text = "an event of some length, as they are: {\"step\":\"charge\"}",
-			    .text_length = 57,
+			    .text_length = 55,
 			};
 		must(rows_commit(fixture.store, changes, 1000, NULL) == 0);
 	}

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "store/batch.h"
 #include "store/private.h"
 
 #define THREADS 8
@@ -133,6 +134,73 @@ Test(writer, a_job_that_fails_alone_leaves_nothing)
 	job.table = fixture.store->rows.tables[ROWS_META];
 	cr_assert_eq(writer_run(&fixture.store->rows_writer, &job.job), -EINVAL);
 	cr_assert_not(has(&fixture.store->rows, job.table, 9));
+	fixture_close(&fixture);
+}
+
+/* Together in one transaction, and handed in later. */
+Test(writer, behind_a_failed_job_its_chain_is_not_tried)
+{
+	static const int expected[] = {0, -EINVAL, -ECANCELED, 0, -ECANCELED};
+	struct put_job jobs[5];
+	struct gate_job gate;
+	struct fixture fixture;
+	struct writer *writer;
+	bool broken = false;
+
+	fixture_open(&fixture);
+	writer = &fixture.store->rows_writer;
+	gate_shut(&gate, writer);
+	for (uint8_t i = 0; i < 5; i++) {
+		jobs[i] = (struct put_job){
+			.job = {.apply = put, .committed = count_committed, .reserved = true},
+			.table = fixture.store->rows.tables[ROWS_META],
+			.key = i,
+			.error = i == 1 ? -EINVAL : 0,
+		};
+		jobs[i].job.broken = i == 3 ? NULL : &broken;
+		if (i == 4)
+			gate_open(&gate, writer);
+		if (i == 4)
+			cr_assert_eq(writer_wait(writer, &jobs[2].job), expected[2]);
+		writer_submit(writer, &jobs[i].job);
+	}
+	for (uint8_t i = 0; i < 5; i++) {
+		if (i != 2)
+			cr_assert_eq(writer_wait(writer, &jobs[i].job), expected[i]);
+		cr_assert_eq(jobs[i].committed, expected[i] == 0);
+		cr_assert_eq(has(&fixture.store->rows, jobs[i].table, i), expected[i] == 0);
+	}
+	fixture_close(&fixture);
+}
+
+Test(writer, two_batches_of_an_upload_that_wait_share_a_transaction, .timeout = 300)
+{
+	const size_t length = 2 * BATCH_BYTES + 1;
+	uint8_t *bytes = fixture_bytes(1, length);
+	uint64_t jobs, before, after;
+	struct gate_job gate;
+	struct fixture fixture;
+	struct upload *upload;
+	struct writer *writer;
+	struct digest digest;
+
+	fixture_open(&fixture);
+	writer = &fixture.store->contents_writer;
+	writer_statistics(writer, &jobs, &before);
+	upload = fixture_upload(fixture.store);
+	gate_shut(&gate, writer);
+	cr_assert_eq(upload_write(upload, bytes, length, NULL), 0, "and it does not wait");
+	gate_open(&gate, writer);
+	cr_assert_eq(upload_end(upload, &digest, &jobs, NULL), 0);
+	fixture_seal(upload, "t", &digest);
+	writer_statistics(writer, &jobs, &after);
+	cr_assert_eq(jobs, 4);
+	cr_assert_eq(after - before, 3, "the gate's, one for two batches, and the sealing one");
+	fixture_finish(fixture.store, upload, "t", &digest);
+	fixture_drain(fixture.store);
+	cr_assert_eq(contents_verify(fixture.store, &digest, length, NULL), 0);
+	cr_assert_eq(fixture_findings(fixture.store), 0);
+	free(bytes);
 	fixture_close(&fixture);
 }
 
