@@ -313,6 +313,9 @@ int history_append(struct engine *engine, struct run *run, const struct append *
 		return error;
 	}
 	value_settle(append->value, true);
+	/* Whoever sees its end may unload its version. */
+	if (run_is_final(state.status))
+		attend_unpin(run);
 	publish(engine, run, append, &state);
 	if (append->audit)
 		log_audited(engine);

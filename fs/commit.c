@@ -81,7 +81,7 @@ static int prepare(struct call *call, struct spool *spool, struct reason *reason
 	spool_forget_prepared(spool);
 	if (spool->write_error)
 		r = refuse_spoiled(spool, reason);
-	else if (atomic_load(&call->is_cancelled))
+	else if (spool->kind->is_interruptible && atomic_load(&call->is_cancelled))
 		r = reason_set(reason, EINTR, "cancelled",
 			       "the copy was interrupted; nothing is stored");
 	else if (spool->kind->prepare)

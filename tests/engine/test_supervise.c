@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -374,6 +375,32 @@ SUPERVISE(a_pinned_version_is_not_unloaded)
 	world_await(&world, "r-1", RUN_COMPLETED);
 	cr_assert_eq(unload(&world, &first, &reason), 0, "%s", reason.message);
 	world_expect_clean(&world);
+	world_close(&world);
+}
+
+/* Whoever has seen its end may unload at once what it was pinned to. */
+SUPERVISE(a_run_that_ended_holds_no_version)
+{
+	struct reason reason = {0};
+	struct version *version;
+	struct digest digest;
+	struct world world;
+	char id[16];
+
+	world_open(&world);
+	digest = world_deploy(&world, "order", "", "#!/bin/sh\n");
+	version = catalog_find(world.engine->catalog, "order", &digest);
+	atomic_store(&settle_ms, 20); /* what comes behind its end takes its time */
+	for (int i = 0; i < 10; i++) {
+		snprintf(id, sizeof(id), "r%d", i);
+		world_start(&world, "order", id, "");
+		while (wait_look(world.engine, id, WAIT_RESULT, NULL) == -EAGAIN)
+			sched_yield();
+		cr_assert_eq(atomic_load(&version->pins), 0);
+	}
+	version_put(version);
+	world_deploy(&world, "order", ",\"label\":\"2\"", "#!/bin/sh\n");
+	cr_assert_eq(unload(&world, &digest, &reason), 0, "%s", reason.message);
 	world_close(&world);
 }
 

@@ -94,6 +94,29 @@ Test(work, a_full_queue_says_so_and_the_other_group_goes_on)
 	cr_assert_eq(atomic_load(&quick.runs), 1);
 }
 
+Test(work, what_was_let_in_before_comes_in_however_long_the_queue)
+{
+	sem_t started, go;
+	struct job holding = {.work = {.run = run_job}, .started = &started, .go = &go};
+	static struct job again[100];
+	struct workers *workers = start(1, 1, 1);
+
+	sem_init(&started, 0, 0);
+	sem_init(&go, 0, 0);
+	cr_assert_eq(workers_submit(workers, WORK_QUICK, &holding.work), 0);
+	sem_wait(&started);
+	for (int i = 0; i < 100; i++) {
+		again[i].work.run = run_job;
+		cr_assert_eq(workers_resubmit(workers, WORK_QUICK, &again[i].work), 0);
+	}
+	sem_post(&go);
+	workers_drain(workers);
+	for (int i = 0; i < 100; i++)
+		cr_assert_eq(atomic_load(&again[i].runs), 1);
+	cr_assert_eq(workers_resubmit(workers, WORK_QUICK, &holding.work), -ESHUTDOWN);
+	workers_free(workers);
+}
+
 Test(work, hurried_work_does_not_wait_behind_a_decode)
 {
 	sem_t started, go;
