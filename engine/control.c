@@ -156,14 +156,14 @@ static int execute(struct engine *engine, struct run *run, const struct caller *
 				  request->command->wanted);
 	/* Pinned before it is unfinished again, so that no unload comes in between. */
 	if (request->command->kind == EVENT_RUN_REOPENED)
-		attend_take_pin(engine, run);
+		pin_take(engine, run);
 	error = append_command(engine, run, caller, request, reason);
 	if (error && run_is_final(status))
-		attend_unpin(run);
+		pin_drop(run);
 	if (error)
 		return error;
 	if (request->command->how)
-		attend_kill(run);
+		ending_kill(run);
 	if (run_is_final(run->state.status))
 		attend_finished(engine, run);
 	return 0;
@@ -186,8 +186,11 @@ int control_run(struct engine *engine, const struct caller *caller, const char *
 
 	if (error)
 		return error;
-	error =
-	    parse(text, length < CONTROL_TEXT_MAX ? length : CONTROL_TEXT_MAX, &request, reason);
+	if (length > CONTROL_TEXT_MAX)
+		error = reason_set(reason, EINVAL, "command_unknown",
+				   "a command of ctl has at most %d bytes", CONTROL_TEXT_MAX);
+	else
+		error = parse(text, length, &request, reason);
 	run = error ? NULL : runs_find(engine, id);
 	if (run) {
 		pthread_mutex_lock(&run->lock);

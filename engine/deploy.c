@@ -20,9 +20,9 @@
 #include "engine/audit.h"
 #include "engine/clock.h"
 #include "engine/log.h"
+#include "engine/pin.h"
 #include "engine/quarantine.h"
 #include "engine/receipt.h"
-#include "engine/supervisor.h"
 #include "engine/verify.h"
 
 #define DECODING_MAX 2
@@ -364,7 +364,7 @@ int deploy_commit(struct engine *engine, struct prepared *prepared, enum box box
 	if (error)
 		return error;
 	log_audited(engine);
-	supervisor_version_changed(engine, type, &prepared->admitted.version, true);
+	pin_version_changed(engine, type, &prepared->admitted.version, true);
 	atomic_fetch_add(&engine->deploys, 1);
 	deploy_discard(prepared);
 	return 0;

@@ -208,6 +208,12 @@ int event_decode(const struct event_bytes *bytes, struct event *ret_event)
 	return row_finish(&view);
 }
 
+void event_set_text(struct event *event, const char *text)
+{
+	event->text = text;
+	event->text_length = strlen(text);
+}
+
 /* ---- as history shows it ---- */
 
 static void set(json_t *line, const char *key, json_t *value)

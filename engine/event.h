@@ -50,7 +50,7 @@ enum attempt_how {
 	ATTEMPT_TIMED_OUT,
 	ATTEMPT_STRANDED,
 	ATTEMPT_STOPPED, /* the mount ended */
-	ATTEMPT_CRASHED, /* the daemon died, or the holder was killed */
+	ATTEMPT_CRASHED, /* the daemon died */
 	ATTEMPT_HOWS,
 };
 
@@ -79,6 +79,9 @@ struct event {
 /* "StepRecorded"; "completed". */
 const char *event_name(enum event_kind kind);
 const char *event_how_name(enum attempt_how how);
+
+/* Points at a text, which must outlive the event. */
+void event_set_text(struct event *event, const char *text);
 
 /*
  * Encodes an event for ROW_APPEND_EVENT. Ownership: the caller frees *ret_bytes.

@@ -12,8 +12,8 @@
 
 #include "engine/audit.h"
 #include "engine/log.h"
+#include "engine/pin.h"
 #include "engine/quarantine.h"
-#include "engine/supervisor.h"
 #include "store/contents.h"
 
 #define BUDGET_BYTES (64u * 1024 * 1024)
@@ -176,7 +176,7 @@ static void tell_damage(struct engine *engine, struct version *version, struct r
 	bool was_damaged = atomic_exchange(&version->is_damaged, true);
 
 	if (!was_damaged)
-		supervisor_version_changed(engine, version->type, &version->digest, false);
+		pin_version_changed(engine, version->type, &version->digest, false);
 	if (!reason)
 		return;
 	reason_prefix(reason, "the index is damaged; deploy the archive again to repair it");

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/audit.h"
 #include "engine/clock.h"
 #include "engine/log.h"
 #include "engine/run_private.h"
@@ -315,12 +316,39 @@ int history_append(struct engine *engine, struct run *run, const struct append *
 	value_settle(append->value, true);
 	/* Whoever sees its end may unload its version. */
 	if (run_is_final(state.status))
-		attend_unpin(run);
+		pin_drop(run);
 	publish(engine, run, append, &state);
 	if (append->audit)
 		log_audited(engine);
 	wait_notify(engine, run, append->events, append->count);
 	return 0;
+}
+
+int history_append_loudly(struct engine *engine, struct run *run, struct append *append,
+			  const char *event, const char *message)
+{
+	struct reason reason = {0};
+	char *audit = audit_line(event, clock_wall_ns(), NULL,
+				 json_pack("{s:s, s:s, s:o}", "run", run->id, "type",
+					   run->state.type, "message", audit_string(message)),
+				 &append->audit_length);
+	int error;
+
+	if (!audit)
+		return -ENOMEM;
+	append->audit = audit;
+	error = history_append(engine, run, append, &reason);
+	free(audit);
+	return error;
+}
+
+int history_append_events(struct engine *engine, struct run *run, struct event *events,
+			  size_t count)
+{
+	const struct append append = {.events = events, .count = count};
+	struct reason reason = {0};
+
+	return history_append(engine, run, &append, &reason);
 }
 
 /* ---- as a text ---- */

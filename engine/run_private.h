@@ -40,20 +40,21 @@ struct process {
 	int output;
 	struct asked *asked; /* (lock) */
 	size_t asked_count, asked_room;
-	unsigned open_steps;	   /* (lock) */
-	_Atomic bool has_ended;	   /* the pidfd is readable */
-	_Atomic uint32_t wakes;	   /* how often a wait of one of its processes ended */
-	_Atomic uint32_t idle_at;  /* it was idle for park_after, with `wakes` one less; 0: it was not */
+	unsigned open_steps;	/* (lock) */
+	_Atomic bool has_ended; /* the pidfd is readable */
+	_Atomic uint32_t wakes; /* how often a wait of one of its processes ended */
+	_Atomic uint32_t
+	    idle_at; /* it was idle for park_after, with `wakes` one less; 0: it was not */
 	_Atomic bool is_too_large; /* its output is over the limit */
 	bool is_polled;		   /* its pidfd is looked at by the ticks */
 	bool is_killed;		   /* (lock) */
 	int64_t killed_ns;	   /* (lock) wall: when it was told so the last time */
 	bool is_collected;	   /* (lock) `end` is known */
 	struct attempt_end end;
-	uint64_t cpu_ns;       /* the watcher's, as the next two: at the last look */
-	int64_t idle_since_ns; /* monotonic; 0: not idle */
-	uint32_t wakes_seen;   /* at the last look */
-	struct run *run;     /* with a reference */
+	uint64_t cpu_ns;		 /* the watcher's, as the next two: at the last look */
+	int64_t idle_since_ns;		 /* monotonic; 0: not idle */
+	uint32_t wakes_seen;		 /* at the last look */
+	struct run *run;		 /* with a reference */
 	struct process *previous, *next; /* (supervisor) those that run */
 };
 
@@ -150,6 +151,12 @@ struct append {
 int history_append(struct engine *engine, struct run *run, const struct append *append,
 		   struct reason *reason);
 
+/* The usual cases: some events and nothing else; and with a line in the log about the run. */
+int history_append_events(struct engine *engine, struct run *run, struct event *events,
+			  size_t count);
+int history_append_loudly(struct engine *engine, struct run *run, struct append *append,
+			  const char *event, const char *message);
+
 /* Loads the items of a run into run->items, unless they are. Context: run->lock. Returns -EIO, ...
  */
 int history_load_items(struct engine *engine, struct run *run);
@@ -211,20 +218,58 @@ bool supervisor_is_ready(struct engine *engine);
 /* Looks at a run and does whatever is due. Context: a worker of the supervisor. */
 void attend(struct engine *engine, struct run *run);
 
-/* Ends the process of the open attempt, whose end is in the history. Context: run->lock. */
-void attend_kill(struct run *run);
-
-/* Gives up the pin, if there is one. Context: run->lock. */
-void attend_unpin(struct run *run);
-
-/* Pins the run's version, if it is loaded. Context: run->lock; the run has no pin. */
-void attend_take_pin(struct engine *engine, struct run *run);
-
-/* Pins `version`, which carries a pin already that the run takes over, with the reference. */
-void attend_pin(struct run *run, struct version *version);
-
 /* The run is final: gives up what only unfinished runs need. Context: run->lock. */
 void attend_finished(struct engine *engine, struct run *run);
+
+/* ---- pins: pin.c; context: run->lock ---- */
+
+/* Pins `version`, which carries a pin already that the run takes over, with the reference. */
+void pin_set(struct run *run, struct version *version);
+
+/* Pins the run's version, if it is loaded. The run has no pin. */
+void pin_take(struct engine *engine, struct run *run);
+
+/* Gives up the pin, if there is one. */
+void pin_drop(struct run *run);
+
+/* Strands the run when its version is not there or is damaged; recovers it when it is back. */
+int pin_check(struct engine *engine, struct run *run);
+
+/* ---- attempts: spawn.c, ending.c; context: run->lock; errors as history_append ---- */
+
+/* After a failure of the machine's or the store's the look is made again. */
+#define LATER_NS (5ll * 1000000000)
+
+/* Whether nothing hinders an attempt but that its version is not verified yet, or lacks a place. */
+bool spawn_is_wanted(struct engine *engine, const struct run *run, int64_t now_ns);
+
+/* Starts an attempt, if nothing hinders one at `now_ns`. Returns also what attempt_start does. */
+int spawn_attempt(struct engine *engine, struct run *run, int64_t now_ns);
+
+/* The run's process was collected: frees it, and gives its place back. */
+void spawn_discard(struct engine *engine, struct run *run);
+
+/* An AttemptEnded of the open attempt. */
+struct event ending_event(const struct run *run, enum attempt_how how);
+
+/* Ends the process of the open attempt, whose end is in the history. */
+void ending_kill(struct run *run);
+
+/* Ends one that was told to end, and does not. */
+void ending_insist(struct run *run, int64_t now_ns);
+
+/* The attempt failed; so does the run, `for_good` or when it was the last attempt. */
+int ending_fail(struct engine *engine, struct run *run, int code, const char *message,
+		bool for_good);
+
+/* Collects the process, if it has ended: what came of the attempt goes into the history. */
+int ending_collect(struct engine *engine, struct run *run);
+
+/* Ends an open attempt that has no process here: a former daemon's. */
+int ending_of_crashed(struct engine *engine, struct run *run);
+
+/* The mount ends: so does the attempt. */
+int ending_of_stopped(struct engine *engine, struct run *run);
 
 /* ---- recording: record.c ---- */
 

@@ -121,7 +121,7 @@ void run_put(struct run *run)
 {
 	if (!run || atomic_fetch_sub(&run->references, 1) != 1)
 		return;
-	attend_unpin(run);
+	pin_drop(run);
 	run_state_free(&run->state);
 	if (run->items)
 		items_clear(run->items);

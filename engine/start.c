@@ -206,7 +206,7 @@ static int create(struct engine *engine, const struct caller *caller, struct ver
 	pthread_mutex_lock(&run->lock);
 	error = append_start(engine, run, caller, version, input, reason);
 	if (!error) {
-		attend_pin(run, version);
+		pin_set(run, version);
 		runs_insert(engine, run_get(run));
 	}
 	pthread_mutex_unlock(&run->lock);

@@ -39,17 +39,14 @@ static int violate(struct engine *engine, struct run *run, struct reason *reason
 	     .text = reason->message,
 	     .text_length = strlen(reason->message)},
 	};
-	const struct append append = {.events = events, .count = 2};
-	struct reason failure = {0};
-	int error = history_append(engine, run, &append, &failure);
+	struct append append = {.events = events, .count = 2};
+	int error = history_append_loudly(engine, run, &append, "run_failed", reason->message);
 
 	/* Recorded or not, the attempt must not go on. */
-	attend_kill(run);
+	ending_kill(run);
 	if (!error)
 		attend_finished(engine, run);
 	supervisor_attend(engine, run);
-	if (error && reason)
-		*reason = failure;
 	return error ? error : -EILSEQ;
 }
 

@@ -577,52 +577,6 @@ static void *watch(void *argument)
 	return NULL;
 }
 
-/* ---- versions ---- */
-
-struct pinning {
-	struct engine *engine;
-	const char *type;
-	const struct digest *version;
-	char *id; /* of one; NULL: they are all to be attended */
-};
-
-static void match(void *context, struct run *run)
-{
-	struct pinning *pinning = context;
-
-	if (run_is_final(run->state.status) ||
-	    !digest_equal(&run->state.version, pinning->version) ||
-	    strcmp(run->state.type, pinning->type) != 0)
-		return;
-	if (pinning->id)
-		strcpy(pinning->id, run->id);
-	else
-		supervisor_attend(pinning->engine, run);
-}
-
-void supervisor_version_changed(struct engine *engine, const char *type,
-				const struct digest *version, bool is_good)
-{
-	struct pinning pinning = {.engine = engine, .type = type, .version = version};
-	uint64_t counts[RUN_STATUSES];
-
-	if (!engine->runs || !engine->runs->supervisor)
-		return; /* during the reload; recovery will see */
-	runs_count(engine, counts);
-	/* Every deploy comes here: most find nobody whom it could help. */
-	if (!is_good || counts[RUN_STRANDED])
-		runs_each(engine, match, &pinning);
-}
-
-void supervisor_find_pinning(struct engine *engine, const char *type, const struct digest *version,
-			     char ret_id[RUN_ID_MAX + 1])
-{
-	struct pinning pinning = {.type = type, .version = version, .id = ret_id};
-
-	ret_id[0] = '\0';
-	runs_each(engine, match, &pinning);
-}
-
 /* ---- beginning and end ---- */
 
 static int open_descriptors(struct supervisor *supervisor)

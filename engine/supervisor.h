@@ -29,17 +29,6 @@ void supervisor_stop(struct engine *engine);
 /* Ends the threads. After supervisor_stop. NULL supervisors are accepted. */
 void supervisor_close(struct engine *engine);
 
-/*
- * A version was loaded or repaired (`is_good`), or found damaged: runs that it strands or recovers
- * are looked at. Never blocks.
- */
-void supervisor_version_changed(struct engine *engine, const char *type,
-				const struct digest *version, bool is_good);
-
-/* The ID of an unfinished run that pins a version; "" when there is none. */
-void supervisor_find_pinning(struct engine *engine, const char *type, const struct digest *version,
-			     char ret_id[RUN_ID_MAX + 1]);
-
 /* How many attempts run, for status. */
 uint64_t supervisor_running(struct engine *engine);
 

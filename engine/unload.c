@@ -17,8 +17,8 @@
 #include "engine/forest.h"
 #include "engine/log.h"
 #include "engine/permit.h"
+#include "engine/pin.h"
 #include "engine/quarantine.h"
-#include "engine/supervisor.h"
 #include "engine/sweep.h"
 #include "store/contents.h"
 
@@ -116,7 +116,7 @@ static int check_pins(struct engine *engine, const struct version *version, stru
 
 	if (atomic_load(&version->pins) == 0)
 		return 0;
-	supervisor_find_pinning(engine, version->type, &version->digest, id);
+	pin_find_run(engine, version->type, &version->digest, id);
 	if (!id[0])
 		return reason_set(reason, EBUSY, "version_pinned", "a run of %s/%s is being started",
 				  version->type, version->hex);

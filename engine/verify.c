@@ -17,8 +17,8 @@
 
 #include "engine/forest.h"
 #include "engine/log.h"
+#include "engine/pin.h"
 #include "engine/quarantine.h"
-#include "engine/supervisor.h"
 #include "store/contents.h"
 
 #define BAD_MAX 256
@@ -49,7 +49,7 @@ static void tell_damage(struct engine *engine, struct version *version, const ch
 		   named.entry, digest_hex(digest, hex), version->type, version->hex);
 	atomic_store(&version->is_damaged, true);
 	quarantine_add(engine, version->type, version->hex, &reason);
-	supervisor_version_changed(engine, version->type, &version->digest, false);
+	pin_version_changed(engine, version->type, &version->digest, false);
 	log_note(engine, "content_damaged", true,
 		 json_pack("{s:s, s:s, s:s*, s:s}", "type", version->type, "version", version->hex,
 			   "content", hex, "message", reason.message));
@@ -241,7 +241,7 @@ static void recheck_version(struct engine *engine, struct version *version)
 	if (is_whole(version, tree)) {
 		atomic_store(&version->is_damaged, false);
 		quarantine_remove(engine, version->type, version->hex);
-		supervisor_version_changed(engine, version->type, &version->digest, true);
+		pin_version_changed(engine, version->type, &version->digest, true);
 		log_note(engine, "repaired", true,
 			 json_pack("{s:s, s:s}", "type", version->type, "version", version->hex));
 	}

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 
 #include "engine/attempt.h"
+#include "engine/pin.h"
 #include "engine/route.h"
 #include "engine/wait.h"
 #include "store/private.h"
@@ -622,10 +623,10 @@ SUPERVISE(a_version_that_returns_at_that_moment_is_seen)
 	loaded = catalog_find(world.engine->catalog, "order", &version);
 	atomic_store(&delay_ms, 300);
 	atomic_store(&loaded->is_damaged, true);
-	supervisor_version_changed(world.engine, "order", &version, false);
+	pin_version_changed(world.engine, "order", &version, false);
 	sleep_ms(100); /* it is found damaged, and that is being written */
 	atomic_store(&loaded->is_damaged, false);
-	supervisor_version_changed(world.engine, "order", &version, true);
+	pin_version_changed(world.engine, "order", &version, true);
 	version_put(loaded);
 	world_await(&world, "1", RUN_STRANDED);
 	world_await(&world, "1", RUN_PAUSED);
