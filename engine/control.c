@@ -14,6 +14,7 @@
 #include "engine/audit.h"
 #include "engine/clock.h"
 #include "engine/log.h"
+#include "engine/permit.h"
 #include "engine/run_private.h"
 #include "engine/runs.h"
 
@@ -145,6 +146,9 @@ static int execute(struct engine *engine, struct run *run, const struct caller *
 
 	if (run->is_removed)
 		return -ENOENT;
+	/* It may be another run than the one that was asked for, under the same ID. */
+	if (!permit_user(engine, caller, run->state.uid))
+		return -EACCES;
 	if (!(request->command->states & STATES(status)))
 		return reason_set(reason, EBUSY, "wrong_state",
 				  "run %s is %s: %s is for runs that are %s", run->id,

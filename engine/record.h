@@ -43,8 +43,8 @@ int step_declare(struct engine *engine, const struct caller *caller, const char 
 int step_record(struct engine *engine, const struct caller *caller, const char *id,
 		const char *name, int fd, uint64_t size, struct reason *reason);
 
-/* steps/.NAME was removed: the step is not open any more, and may be asked for again. */
-void step_abandon(struct engine *engine, const char *id, const char *name);
+/* steps/.NAME, which that attempt made, was removed: it may ask for the step again. */
+void step_abandon(struct engine *engine, const char *id, const char *name, uint32_t attempt);
 
 /* Whether the caller is a process of the run's current attempt. Returns 0, -EPERM, -ENOENT. */
 int step_check_caller(struct engine *engine, const struct caller *caller, const char *id,

@@ -50,9 +50,9 @@ struct process {
 	int64_t killed_ns;	   /* (lock) wall: when it was told so the last time */
 	bool is_collected;	   /* (lock) `end` is known */
 	struct attempt_end end;
-	uint64_t cpu_ns;     /* (supervisor) at the last look */
-	int64_t idle_since_ns; /* (supervisor) monotonic; 0: not idle */
-	uint32_t wakes_seen; /* (supervisor) at the last look */
+	uint64_t cpu_ns;       /* the watcher's, as the next two: at the last look */
+	int64_t idle_since_ns; /* monotonic; 0: not idle */
+	uint32_t wakes_seen;   /* at the last look */
 	struct run *run;     /* with a reference */
 	struct process *previous, *next; /* (supervisor) those that run */
 };

@@ -550,6 +550,25 @@ ssize_t runs_log_read(struct engine *engine, const char *id, uint64_t offset, ch
 
 /* ---- removing ---- */
 
+static int refuse_unfinished(const struct run *run, enum run_status status, struct reason *reason)
+{
+	return reason_set(reason, EBUSY, "run_unfinished",
+			  "run %s is %s: only finished runs can be removed; cancel it first: "
+			  "echo cancel > runs/%s/ctl",
+			  run->id, run_status_name(status), run->id);
+}
+
+/* Without run->lock, which is held for as long as a version is verified or a user looked up. */
+static enum run_status status_now(struct engine *engine, const struct run *run)
+{
+	enum run_status status;
+
+	pthread_rwlock_rdlock(&engine->runs->lock);
+	status = run->state.status;
+	pthread_rwlock_unlock(&engine->runs->lock);
+	return status;
+}
+
 static int remove_locked(struct engine *engine, const struct caller *caller, struct run *run,
 			 struct reason *reason)
 {
@@ -566,14 +585,10 @@ static int remove_locked(struct engine *engine, const struct caller *caller, str
 		    "in a moment",
 		    run->id, run_status_name(run->state.status));
 	if (!run_is_final(run->state.status))
-		return reason_set(
-		    reason, EBUSY, "run_unfinished",
-		    "run %s is %s: only finished runs can be removed; cancel it first: "
-		    "echo cancel > runs/%s/ctl",
-		    run->id, run_status_name(run->state.status), run->id);
-	line =
-	    audit_line("run_removed", clock_wall_ns(), caller,
-		       json_pack("{s:s, s:s}", "run", run->id, "type", run->state.type), &length);
+		return refuse_unfinished(run, run->state.status, reason);
+	line = audit_line("run_removed", clock_wall_ns(), caller,
+			  json_pack("{s:s, s:s}", "run", run->id, "type", run->state.type),
+			  &length);
 	error = line ? journal_remove_run(engine->store, run->id, run->number, line, length, reason)
 		     : -ENOMEM;
 	free(line);
@@ -608,11 +623,15 @@ int runs_remove(struct engine *engine, const struct caller *caller, const char *
 	static const struct timespec pause = {.tv_nsec = ENDING_PAUSE_MS * 1000000l};
 	struct run *run = runs_find(engine, id);
 	bool is_ending = false;
+	enum run_status status;
 	int error;
 
 	if (!run)
 		return -ENOENT;
 	error = caller ? runs_check_access(engine, caller, id) : 0;
+	status = status_now(engine, run);
+	if (!error && !run_is_final(status))
+		error = refuse_unfinished(run, status, reason);
 	if (!error)
 		error = try_remove(engine, caller, run, &is_ending, reason);
 	for (int waited = 0; is_ending && caller && waited < ENDING_PATIENCE_MS;

@@ -6,6 +6,7 @@
 
 #include "engine/audit.h"
 #include "engine/clock.h"
+#include "engine/permit.h"
 #include "engine/record.h"
 #include "engine/run_private.h"
 #include "engine/runs.h"
@@ -68,6 +69,9 @@ static int deliver(struct engine *engine, struct run *run, const struct caller *
 	int error = run->is_removed ? -ENOENT : history_load_items(engine, run);
 
 	*ret_is_new = false;
+	/* It may be another run than the one that was asked for before the bytes were read. */
+	if (!error && !permit_user(engine, caller, run->state.uid))
+		error = -EACCES;
 	if (error)
 		return error;
 	item = items_find(run->items, ITEM_SIGNAL, name);

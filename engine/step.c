@@ -322,15 +322,16 @@ int step_record(struct engine *engine, const struct caller *caller, const char *
 	return error;
 }
 
-void step_abandon(struct engine *engine, const char *id, const char *name)
+void step_abandon(struct engine *engine, const char *id, const char *name, uint32_t attempt)
 {
 	struct run *run = runs_find(engine, id);
-	struct asked *asked;
+	struct asked *asked = NULL;
 
 	if (!run)
 		return;
 	pthread_mutex_lock(&run->lock);
-	asked = run->process ? find_asked(run->process, name) : NULL;
+	if (run->process && run->process->number == attempt)
+		asked = find_asked(run->process, name);
 	if (asked && asked->is_open) {
 		close_step(run->process, asked);
 		forget_step(run->process, asked);

@@ -402,8 +402,8 @@ static int64_t park_after_ns(const struct supervisor *supervisor)
 	return supervisor->slots && after_ns > TICK_MS * 1000000ll ? TICK_MS * 1000000ll : after_ns;
 }
 
-/* Whether a process that waits has used no CPU for long enough. With the lock. */
-static bool is_idle(struct supervisor *supervisor, struct process *process)
+/* Whether a process that waits has used no CPU for long enough. */
+static bool is_idle(struct process *process, int64_t after_ns)
 {
 	int64_t now_ns = clock_monotonic_ns();
 	uint32_t wakes = atomic_load(&process->wakes);
@@ -420,7 +420,7 @@ static bool is_idle(struct supervisor *supervisor, struct process *process)
 		process->wakes_seen = wakes;
 		process->idle_since_ns = now_ns;
 	}
-	return now_ns - process->idle_since_ns >= park_after_ns(supervisor);
+	return now_ns - process->idle_since_ns >= after_ns;
 }
 
 static bool is_over(const struct process *process)
@@ -443,38 +443,73 @@ static bool is_too_large(int output)
 		(uint64_t)info.st_blocks * 512 > (uint64_t)STEP_BYTES_MAX * RESERVED_MAX);
 }
 
-static void look_at(struct supervisor *supervisor, struct process *process)
+static void note_ended(struct supervisor *supervisor, struct process *process)
 {
+	pthread_mutex_lock(&supervisor->lock);
+	atomic_store(&process->has_ended, true);
+	mark(supervisor, process->run);
+	pthread_mutex_unlock(&supervisor->lock);
+}
 
-	if (process->is_polled && !atomic_load(&process->has_ended) && is_over(process)) {
-		atomic_store(&process->has_ended, true);
-		mark(supervisor, process->run);
+static void look_at(struct supervisor *supervisor, struct process *process, int64_t after_ns)
+{
+	if (process->is_polled && is_over(process)) {
+		note_ended(supervisor, process);
+		return; /* it may be gone now */
 	}
-
 	if (is_too_large(process->output) && !atomic_exchange(&process->is_too_large, true))
-		mark(supervisor, process->run);
+		supervisor_attend(supervisor->engine, process->run);
 	/* Whether it can be woken again is the look's to decide. */
-	if (is_idle(supervisor, process)) {
+	if (is_idle(process, after_ns)) {
 		process->idle_since_ns = 0;
 		atomic_store(&process->idle_at, process->wakes_seen + 1);
-		mark(supervisor, process->run);
+		supervisor_attend(supervisor->engine, process->run);
 	}
 }
 
-/* Returns whether there is anything to watch. */
-static bool tick(struct supervisor *supervisor)
+/*
+ * Who is to be looked at: those that have not ended. Without memory nobody, this time. Ownership:
+ * free.
+ */
+static struct process **list_processes(struct supervisor *supervisor, size_t *ret_count,
+				       int64_t *ret_after_ns, bool *ret_has_any)
 {
-	bool has_processes;
+	struct process **list;
+	size_t count = 0;
 
 	pthread_mutex_lock(&supervisor->lock);
-	for (struct process *process = supervisor->processes; process; process = process->next) {
-		/* One that has ended is being collected. */
+	for (struct process *process = supervisor->processes; process; process = process->next)
+		count++;
+	list = calloc(count + 1, sizeof(*list));
+	*ret_has_any = count > 0;
+	*ret_after_ns = park_after_ns(supervisor);
+	count = 0;
+	for (struct process *process = list ? supervisor->processes : NULL; process;
+	     process = process->next) {
 		if (!atomic_load(&process->has_ended))
-			look_at(supervisor, process);
+			list[count++] = process;
 	}
-	has_processes = supervisor->processes != NULL;
 	pthread_mutex_unlock(&supervisor->lock);
-	return has_processes;
+	*ret_count = count;
+	return list;
+}
+
+/*
+ * Returns whether there is anything to watch. Looking reads /proc for every process of an attempt,
+ * as many as its user has, so it is done without the lock: a process goes only after its end was
+ * noted, and that is this thread's to do.
+ */
+static bool tick(struct supervisor *supervisor)
+{
+	int64_t after_ns;
+	bool has_any;
+	size_t count;
+	struct process **list = list_processes(supervisor, &count, &after_ns, &has_any);
+
+	for (size_t i = 0; i < count; i++)
+		look_at(supervisor, list[i], after_ns);
+	free(list);
+	return has_any;
 }
 
 static void mark_run(void *context, struct run *run)
@@ -489,23 +524,18 @@ static void attend_lost(struct supervisor *supervisor)
 		runs_each(supervisor->engine, mark_run, supervisor->engine);
 }
 
-static void note_ended(struct supervisor *supervisor, struct process *process)
-{
-	struct run *run = process->run;
-
-	epoll_ctl(supervisor->epoll, EPOLL_CTL_DEL, process->attempt.pidfd, NULL);
-	pthread_mutex_lock(&supervisor->lock);
-	atomic_store(&process->has_ended, true);
-	mark(supervisor, run);
-	pthread_mutex_unlock(&supervisor->lock);
-}
-
 static void drain(int fd)
 {
 	uint64_t count;
 
 	if (read(fd, &count, sizeof(count)) < 0)
 		return; /* ECANCELED: the clock was set; EAGAIN: nothing was there */
+}
+
+static void take_end(struct supervisor *supervisor, struct process *process)
+{
+	epoll_ctl(supervisor->epoll, EPOLL_CTL_DEL, process->attempt.pidfd, NULL);
+	note_ended(supervisor, process);
 }
 
 static void take_news(struct supervisor *supervisor, const struct epoll_event *events, int count)
@@ -516,7 +546,7 @@ static void take_news(struct supervisor *supervisor, const struct epoll_event *e
 		else if (events[i].data.ptr == &supervisor->timer)
 			drain(supervisor->timer);
 		else
-			note_ended(supervisor, events[i].data.ptr);
+			take_end(supervisor, events[i].data.ptr);
 	}
 }
 

@@ -86,7 +86,7 @@ struct box_kind {
 
 	/* NULL, or: a dot name is of no use to anybody any more; it went away without a commit. */
 	bool (*is_stale)(struct fs *fs, const struct spool *spool);
-	void (*abandoned)(struct fs *fs, const char *text);
+	void (*abandoned)(struct fs *fs, const char *text, uint32_t attempt);
 };
 
 extern const struct box_kind box_deploy, box_stage, box_start, box_signal, box_step;

@@ -194,7 +194,7 @@ static int make_spool(struct call *call, const struct box_kind *kind, const char
 		return r;
 	r = spool_open(call, kind, text, ret_spool);
 	if (r < 0 && is_dot && kind->abandoned)
-		kind->abandoned(call->fs, text);
+		kind->abandoned(call->fs, text, call->attempt);
 	return r;
 }
 
@@ -467,7 +467,7 @@ static int unlink_kept(struct call *call, const struct box_file *file)
 	if (r == 0) {
 		spool_unlink(call->fs, spool);
 		if (file->kind->abandoned)
-			file->kind->abandoned(call->fs, file->text);
+			file->kind->abandoned(call->fs, file->text, spool->attempt);
 		fuse_reply_err(call->request, 0);
 	}
 	spool_close(call->fs, spool);

@@ -90,12 +90,12 @@ static bool is_stale(struct fs *fs, const struct spool *spool)
 	       (r == 0 && (view.status != RUN_RUNNING || view.attempt != spool->attempt));
 }
 
-static void abandoned(struct fs *fs, const char *text)
+static void abandoned(struct fs *fs, const char *text, uint32_t attempt)
 {
 	struct rundir_name name;
 
 	rundir_split(text, &name);
-	step_abandon(fs->engine, name.id, name.name + 1);
+	step_abandon(fs->engine, name.id, name.name + 1, attempt);
 }
 
 const struct box_kind box_step = {

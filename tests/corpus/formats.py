@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import shutil
+import subprocess
 import tempfile
 import zipfile
 
@@ -152,7 +153,11 @@ def real_tools(corpus, name, entries, scratch):
         tool("zip", "-q", "-y", *options, str(out), ".", cwd=top)
         accept(f"info-zip{''.join(options)}.zip", out.read_bytes())
         out.unlink()
-    accept("info-zip-streamed.zip", tool("zip", "-q", "-y", "-r", "-", ".", cwd=top))
+    try:
+        accept("info-zip-streamed.zip", tool("zip", "-q", "-y", "-r", "-", ".", cwd=top))
+    except subprocess.CalledProcessError as error:
+        # Some builds of Info-ZIP refuse to stream what they store, such as links (exit code 16).
+        print(f"left out: info-zip-streamed.zip of {name}: {error.stderr.decode().strip()}")
     accept("python.zip", python_zip(copies(entries), io.BytesIO()))
 
 

@@ -445,7 +445,8 @@ Test(event, names_that_are_not)
 	    "\xf5\x80\x80\x80",
 	    "\xff",
 	    "\xc2\x80", /* C1: controls as well, for a terminal */
-	    "\xc2\x9bJ",
+	    ("\xc2\x9b"
+	     "2J"),
 	    "\xc2\x9f",
 	};
 

@@ -38,7 +38,7 @@ RECORD(steps_are_recorded_and_replayed)
 	/* The same way again, without doing it again. */
 	cr_assert_eq(step_ask(world.engine, &task, "1", "a", NULL, &reason), 0);
 	cr_assert_eq(step_declare(world.engine, &task, "1", "a", "cmd a", 5, &reason), 0);
-	step_abandon(world.engine, "1", "a");
+	step_abandon(world.engine, "1", "a", 1);
 	cr_assert_eq(world_step(&world, "1", "b", NULL, "other", &reason), -EEXIST);
 	cr_assert_str_eq(reason.code, "step_exists");
 	expect_value(&world, "1", RUN_VALUE_STEP, "b", "");
@@ -155,7 +155,7 @@ RECORD(asking_twice_is_a_violation)
 		if (way == 2) {
 			cr_assert_eq(step_declare(world.engine, &task, "1", "a", "cmd", 3, &reason),
 				     0);
-			step_abandon(world.engine, "1", "a");
+			step_abandon(world.engine, "1", "a", 1);
 		}
 		expect_violation(&world, step_ask(world.engine, &task, "1", "a", NULL, &reason), &reason,
 				 "twice");
@@ -193,10 +193,10 @@ RECORD(a_step_that_was_given_up_may_be_asked_for_again)
 	task = world_task(&world, "1");
 	cr_assert_eq(step_ask(world.engine, &task, "1", "a", NULL, &reason), 0);
 	cr_assert_eq(step_declare(world.engine, &task, "1", "a", "failed", 6, &reason), 0);
-	step_abandon(world.engine, "1", "a");
-	step_abandon(world.engine, "1", "a");
-	step_abandon(world.engine, "1", "b");
-	step_abandon(world.engine, "none", "b");
+	step_abandon(world.engine, "1", "a", 1);
+	step_abandon(world.engine, "1", "a", 1);
+	step_abandon(world.engine, "1", "b", 1);
+	step_abandon(world.engine, "none", "b", 1);
 	cr_assert_eq(step_declare(world.engine, &task, "1", "a", "late", 4, &reason), -ENOENT);
 	cr_assert_eq(world_step(&world, "1", "a", NULL, "one", &reason), 0, "%s", reason.message);
 	/* What was declared before it was given up is not what was recorded. */

@@ -82,8 +82,7 @@ static void begin_attempt(struct story *story)
 Test(run, statuses_have_names)
 {
 	for (int status = 0; status < RUN_STATUSES; status++)
-		cr_assert_eq((int)run_status_parse(run_status_name((enum run_status)status)),
-			     status);
+		cr_assert_eq((int)run_status_parse(run_status_name((enum run_status)status)), status);
 	cr_assert_eq(run_status_parse(""), RUN_STATUSES);
 	cr_assert_eq(run_status_parse("done"), RUN_STATUSES);
 	cr_assert_eq(run_status_parse("timed_ou"), RUN_STATUSES);

@@ -176,7 +176,7 @@ SUPERVISE(does_not_park_what_nothing_would_wake_or_what_works)
 	hold(&world, &waiting, &task, WAIT_SIGNAL, "go");
 	sleep_ms(1500);
 	cr_assert_eq(world_status(&world, "1"), RUN_RUNNING);
-	step_abandon(world.engine, "1", "s");
+	step_abandon(world.engine, "1", "s", 1);
 	world_await(&world, "1", RUN_PARKED);
 	release(&world, &waiting);
 	world_close(&world);

@@ -99,6 +99,13 @@ class Saga(ExampleCase):
                          [1, 1, 1])
         self.assertGreaterEqual(len([x for x in self.lines("calls") if x.startswith("ship")]), 3)
 
+    def hold_break(self):
+        """A writer's end of the fifo, once somebody reads it: it reads until this is closed."""
+        try:
+            return os.open(self.ledger / "break", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return None
+
     def test_an_effect_whose_record_was_lost_is_had_once(self):
         """The command is done, its attempt dies before the record: it runs again, and finds that."""
         m = self.mount()
@@ -106,10 +113,11 @@ class Saga(ExampleCase):
         self.ledger.mkdir()
         os.mkfifo(self.ledger / "break")  # holds the first command up when it looks
         start(m, "saga", "A-1", self.order("A-1"))
-        wait_until(lambda: self.lines("calls"), "the first call")
+        held = wait_until(self.hold_break, "the first command to look")
         (self.ledger / "reserve").write_text("A-1-reserve reserve-0 A-1 tea 2\n")
         os.unlink(self.ledger / "break")
         kill_workflow(m, "A-1")
+        os.close(held)
         self.assertEqual(json.loads(result(m, "A-1"))["reservation"], "reserve-0")
         self.assertEqual(self.lines("reserve"), ["A-1-reserve reserve-0 A-1 tea 2"])
         self.assertGreaterEqual(len(self.lines("calls")), 4)
