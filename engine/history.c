@@ -49,63 +49,6 @@ int history_fold(struct engine *engine, uint64_t number, struct run_state *ret_s
 	return error == -EBADMSG ? -EIO : error;
 }
 
-int history_load_items(struct engine *engine, struct run *run)
-{
-	struct items *items;
-	int error;
-
-	if (run->items)
-		return 0;
-	items = calloc(1, sizeof(*items));
-	error = items ? history_fold(engine, run->number, NULL, items) : -ENOMEM;
-	if (error) {
-		if (items)
-			items_clear(items);
-		free(items);
-		return error;
-	}
-	pthread_rwlock_wrlock(&engine->runs->lock);
-	run->items = items;
-	pthread_rwlock_unlock(&engine->runs->lock);
-	return 0;
-}
-
-static void forget_items(struct engine *engine, struct run *run)
-{
-	struct items *items = run->items;
-
-	if (!items)
-		return;
-	pthread_rwlock_wrlock(&engine->runs->lock);
-	run->items = NULL;
-	pthread_rwlock_unlock(&engine->runs->lock);
-	items_clear(items);
-	free(items);
-}
-
-void history_drop_items(struct engine *engine, struct run *run)
-{
-	if (!run->state.has_attempt)
-		forget_items(engine, run);
-}
-
-static int copy_item(const struct items *items, enum item_kind kind, const char *name,
-		     struct item *ret_item)
-{
-	const struct item *item = items_find(items, kind, name);
-
-	if (!item)
-		return -ENOENT;
-	*ret_item = *item;
-	ret_item->text = strdup(item->text);
-	ret_item->name = strdup(item->name);
-	if (ret_item->text && ret_item->name)
-		return 0;
-	free(ret_item->text);
-	free(ret_item->name);
-	return -ENOMEM;
-}
-
 /* What is kept, if it is of this run and has all of its events. */
 static bool take_kept(struct runs *runs, const struct run *run, struct items *ret_items,
 		      uint64_t *ret_sequence)
@@ -126,23 +69,6 @@ static bool take_kept(struct runs *runs, const struct run *run, struct items *re
 	return is_it;
 }
 
-int history_borrow_items(struct engine *engine, struct run *run, struct items *ret_items,
-			 uint64_t *ret_sequence)
-{
-	struct run_state state = {0};
-	int error;
-
-	*ret_items = (struct items){0};
-	if (take_kept(engine->runs, run, ret_items, ret_sequence))
-		return 0;
-	error = history_fold(engine, run->number, &state, ret_items);
-	*ret_sequence = state.sequence;
-	run_state_free(&state);
-	if (error)
-		items_clear(ret_items);
-	return error;
-}
-
 void history_return_items(struct engine *engine, struct run *run, struct items *items,
 			  uint64_t sequence)
 {
@@ -159,6 +85,78 @@ void history_return_items(struct engine *engine, struct run *run, struct items *
 	}
 	items_clear(&old);
 	*items = (struct items){0};
+}
+
+int history_load_items(struct engine *engine, struct run *run)
+{
+	struct items *items;
+	uint64_t sequence;
+	int error = 0;
+
+	if (run->items)
+		return 0;
+	items = calloc(1, sizeof(*items));
+	if (!items)
+		error = -ENOMEM;
+	else if (!take_kept(engine->runs, run, items, &sequence))
+		error = history_fold(engine, run->number, NULL, items);
+	if (error) {
+		if (items)
+			items_clear(items);
+		free(items);
+		return error;
+	}
+	pthread_rwlock_wrlock(&engine->runs->lock);
+	run->items = items;
+	pthread_rwlock_unlock(&engine->runs->lock);
+	return 0;
+}
+
+void history_drop_items(struct engine *engine, struct run *run)
+{
+	struct items *items = run->items;
+
+	if (!items || run->state.has_attempt)
+		return;
+	pthread_rwlock_wrlock(&engine->runs->lock);
+	run->items = NULL;
+	pthread_rwlock_unlock(&engine->runs->lock);
+	history_return_items(engine, run, items, run->state.sequence);
+	free(items);
+}
+
+static int copy_item(const struct items *items, enum item_kind kind, const char *name,
+		     struct item *ret_item)
+{
+	const struct item *item = items_find(items, kind, name);
+
+	if (!item)
+		return -ENOENT;
+	*ret_item = *item;
+	ret_item->text = strdup(item->text);
+	ret_item->name = strdup(item->name);
+	if (ret_item->text && ret_item->name)
+		return 0;
+	free(ret_item->text);
+	free(ret_item->name);
+	return -ENOMEM;
+}
+
+int history_borrow_items(struct engine *engine, struct run *run, struct items *ret_items,
+			 uint64_t *ret_sequence)
+{
+	struct run_state state = {0};
+	int error;
+
+	*ret_items = (struct items){0};
+	if (take_kept(engine->runs, run, ret_items, ret_sequence))
+		return 0;
+	error = history_fold(engine, run->number, &state, ret_items);
+	*ret_sequence = state.sequence;
+	run_state_free(&state);
+	if (error)
+		items_clear(ret_items);
+	return error;
 }
 
 int history_find_item(struct engine *engine, struct run *run, enum item_kind kind, const char *name,

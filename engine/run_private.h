@@ -161,7 +161,7 @@ int history_append_loudly(struct engine *engine, struct run *run, struct append 
  */
 int history_load_items(struct engine *engine, struct run *run);
 
-/* Frees run->items when nobody needs them soon. Context: run->lock. */
+/* Gives run->items up when nobody needs them soon. Context: run->lock. */
 void history_drop_items(struct engine *engine, struct run *run);
 
 /* A fold of the stored events of a run. Ownership: run_state_free, items_clear. Either may be NULL.
