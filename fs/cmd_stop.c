@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,12 +108,29 @@ static int stop_state(const char *mountpoint, const char *state)
 	return code;
 }
 
+/*
+ * An attempt of a run lives in a PID namespace of its own and sees the /proc of another: there the
+ * number in the lock is somebody else's.
+ */
+static bool is_in_attempt(void)
+{
+	char self[32] = "";
+
+	return readlink("/proc/self", self, sizeof(self) - 1) > 0 &&
+	       strtol(self, NULL, 10) != (long)getpid();
+}
+
 static int stop(const char *path)
 {
 	char mountpoint[PATH_MAX];
 	struct reason reason = {0};
 	struct mountinfo info;
 
+	if (is_in_attempt()) {
+		say("stop: this process is in a pid namespace of its own, as those of runs are, and "
+		    "can't see the daemon: stop the mount from outside");
+		return EXIT_FAILED;
+	}
 	if (mountpoint_resolve(path, mountpoint, &reason) != 0) {
 		say_reason("stop", &reason, 0);
 		return EXIT_FAILED;

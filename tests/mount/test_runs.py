@@ -619,6 +619,15 @@ class Walking(MountCase):
         self.assertEqual([end["how"] for end in events(m, "1", "AttemptEnded")], ["stopped"])
         control(m, "1", "cancel")
 
+    def test_a_run_can_not_stop_its_mount_by_a_number_of_its_own_namespace(self):
+        m = self.mount()
+        m.deploy(workflow('aionfs stop "$AION_MOUNT" 2>&1; echo "code $?"'))
+        start(m, "demo", "1", "x")
+        text = result(m, "1")
+        self.assertIn("namespace", text)
+        self.assertIn("code 1", text)
+        self.assertTrue(m.is_alive())
+
     def test_a_copy_that_is_killed_starts_nothing(self):
         m = self.mount()
         m.deploy(workflow("cat"))
