@@ -91,6 +91,13 @@ int engine_open(const struct engine_options *options, struct engine **ret_engine
 	return 0;
 }
 
+void engine_on_attempt_end(struct engine *engine, void (*ended)(void *context, const char *run),
+			   void *context)
+{
+	engine->attempt_ended = ended;
+	engine->attempt_ended_context = context;
+}
+
 void engine_ready(struct engine *engine)
 {
 	int error = scrub_open(engine);

@@ -66,6 +66,9 @@ struct engine {
 	struct runs *runs; /* NULL until the reload is done */
 	struct json_t *fallbacks; /* routes that the reload had to choose itself; set before ready */
 	int64_t mounted_ns;	  /* wall clock */
+	/* Told, in a thread of the supervisor, that nothing of an attempt of a run is left; or NULL. */
+	void (*attempt_ended)(void *context, const char *run);
+	void *attempt_ended_context;
 	_Atomic bool is_ready;
 	_Atomic uint64_t deploys, deploys_failed; /* of this mount, for metrics */
 };
@@ -84,6 +87,13 @@ struct caller {
  */
 int engine_open(const struct engine_options *options, struct engine **ret_engine,
 		struct reason *reason);
+
+/*
+ * Asks to be told of the ends of attempts: one listener, before engine_ready; NULL after engine_stop.
+ * It may look at runs (runs.h), and must not block.
+ */
+void engine_on_attempt_end(struct engine *engine, void (*ended)(void *context, const char *run),
+			   void *context);
 
 /* Says that the mount serves requests: `status` shows ready, the scrub and attempts begin. */
 void engine_ready(struct engine *engine);

@@ -45,6 +45,8 @@ void spawn_discard(struct engine *engine, struct run *run)
 	process_free(process);
 	supervisor_give_slot(engine);
 	run_log_tidy(engine->runs->log_directory, run->number);
+	if (engine->attempt_ended)
+		engine->attempt_ended(engine->attempt_ended_context, run->id);
 }
 
 bool spawn_is_wanted(struct engine *engine, const struct run *run, int64_t now_ns)

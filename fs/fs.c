@@ -6,10 +6,13 @@
 #include "fs/fs.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/runs.h"
 #include "fs/archive.h"
+#include "fs/box.h"
 #include "fs/failures.h"
 #include "fs/handle.h"
 #include "fs/links.h"
@@ -25,12 +28,11 @@
 static int make_parts(struct fs *fs)
 {
 	const struct workers_options options = {
-		.threads = {[WORK_QUICK] = QUICK_THREADS,
-			    [WORK_DECODE] = DECODE_THREADS,
-			    [WORK_RUNS] = RUNS_THREADS},
-		.queue_max = {[WORK_QUICK] = QUICK_MAX,
-			      [WORK_DECODE] = DECODE_MAX,
-			      [WORK_RUNS] = RUNS_MAX},
+	    .threads = {[WORK_QUICK] = QUICK_THREADS,
+			[WORK_DECODE] = DECODE_THREADS,
+			[WORK_RUNS] = RUNS_THREADS},
+	    .queue_max =
+		{[WORK_QUICK] = QUICK_MAX, [WORK_DECODE] = DECODE_MAX, [WORK_RUNS] = RUNS_MAX},
 	};
 
 	fs->nodes = node_table_new();
@@ -43,6 +45,15 @@ static int make_parts(struct fs *fs)
 	    !fs->failures)
 		return -ENOMEM;
 	return workers_new(&options, &fs->workers);
+}
+
+/* What an attempt asked for and did not record is of no use to anybody. */
+static void sweep_steps(void *context, const char *run)
+{
+	char prefix[RUN_ID_MAX + 2];
+
+	snprintf(prefix, sizeof(prefix), "%s/", run);
+	spool_sweep(context, &box_step, prefix);
 }
 
 int fs_new(struct engine *engine, const struct fs_options *options, struct fs **ret_fs,
@@ -64,6 +75,7 @@ int fs_new(struct engine *engine, const struct fs_options *options, struct fs **
 				  "the mount's threads and tables cannot be made: %s",
 				  strerror(-r));
 	}
+	engine_on_attempt_end(engine, sweep_steps, fs);
 	*ret_fs = fs;
 	return 0;
 }
@@ -80,6 +92,7 @@ void fs_free(struct fs *fs)
 {
 	if (!fs)
 		return;
+	engine_on_attempt_end(fs->engine, NULL, NULL);
 	fs_drain(fs);
 	handles_free(fs, fs->handles);
 	boxes_free(fs->boxes);
