@@ -287,6 +287,16 @@ static void verify_first(struct engine *engine, struct run *run)
 	version_put(version);
 }
 
+/* What is left of a run that was removed: processes that had not ended yet. */
+static void attend_removed(struct engine *engine, struct run *run)
+{
+	int64_t now_ns = clock_wall_ns();
+
+	ending_collect(engine, run);
+	ending_insist(run, now_ns);
+	supervisor_schedule(engine, run, run->process ? now_ns + LATER_NS : 0);
+}
+
 void attend(struct engine *engine, struct run *run)
 {
 	bool is_old = false;
@@ -295,7 +305,9 @@ void attend(struct engine *engine, struct run *run)
 
 	verify_first(engine, run);
 	pthread_mutex_lock(&run->lock);
-	if (!run->is_removed) {
+	if (run->is_removed) {
+		attend_removed(engine, run);
+	} else {
 		now_ns = clock_wall_ns();
 		run->not_before_ns = ahead(run->not_before_ns, now_ns);
 		error = look(engine, run, now_ns);

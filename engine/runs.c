@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine/audit.h"
@@ -24,8 +23,6 @@
 
 #define BUCKETS_MIN 1024
 #define QUICK_EVENTS 64
-#define ENDING_PATIENCE_MS 2000
-#define ENDING_PAUSE_MS 5
 
 static uint64_t hash_id(const char *id)
 {
@@ -578,17 +575,11 @@ static int remove_locked(struct engine *engine, const struct caller *caller, str
 
 	if (run->is_removed)
 		return -ENOENT;
-	if (run_is_final(run->state.status) && run->process)
-		return reason_set(
-		    reason, EBUSY, "run_ending",
-		    "run %s is %s, but its processes are still being ended: try again "
-		    "in a moment",
-		    run->id, run_status_name(run->state.status));
 	if (!run_is_final(run->state.status))
 		return refuse_unfinished(run, run->state.status, reason);
-	line = audit_line("run_removed", clock_wall_ns(), caller,
-			  json_pack("{s:s, s:s}", "run", run->id, "type", run->state.type),
-			  &length);
+	line =
+	    audit_line("run_removed", clock_wall_ns(), caller,
+		       json_pack("{s:s, s:s}", "run", run->id, "type", run->state.type), &length);
 	error = line ? journal_remove_run(engine->store, run->id, run->number, line, length, reason)
 		     : -ENOMEM;
 	free(line);
@@ -596,33 +587,18 @@ static int remove_locked(struct engine *engine, const struct caller *caller, str
 		return error;
 	supervisor_schedule(engine, run, 0);
 	runs_take_out(engine, run);
+	/* Its processes may still be ending. To wait for that here could be for ever: rmdir(2)
+	 * keeps the directory locked, and they may be on their way through it. */
+	if (run->process)
+		supervisor_attend(engine, run);
 	run_log_remove(engine->runs->log_directory, run->number);
 	return 0;
 }
 
-/* One try. `ret_is_ending`: it is finished, but its processes are still being ended. */
-static int try_remove(struct engine *engine, const struct caller *caller, struct run *run,
-		      bool *ret_is_ending, struct reason *reason)
-{
-	int error;
-
-	pthread_mutex_lock(&run->lock);
-	error = remove_locked(engine, caller, run, reason);
-	*ret_is_ending = error == -EBUSY && run_is_final(run->state.status);
-	pthread_mutex_unlock(&run->lock);
-	return error;
-}
-
-/*
- * Whoever cancels a run and removes it at once is not to be refused because the kernel needs some
- * milliseconds for its processes.
- */
 int runs_remove(struct engine *engine, const struct caller *caller, const char *id,
 		struct reason *reason)
 {
-	static const struct timespec pause = {.tv_nsec = ENDING_PAUSE_MS * 1000000l};
 	struct run *run = runs_find(engine, id);
-	bool is_ending = false;
 	enum run_status status;
 	int error;
 
@@ -632,12 +608,10 @@ int runs_remove(struct engine *engine, const struct caller *caller, const char *
 	status = status_now(engine, run);
 	if (!error && !run_is_final(status))
 		error = refuse_unfinished(run, status, reason);
-	if (!error)
-		error = try_remove(engine, caller, run, &is_ending, reason);
-	for (int waited = 0; is_ending && caller && waited < ENDING_PATIENCE_MS;
-	     waited += ENDING_PAUSE_MS) {
-		nanosleep(&pause, NULL);
-		error = try_remove(engine, caller, run, &is_ending, reason);
+	if (!error) {
+		pthread_mutex_lock(&run->lock);
+		error = remove_locked(engine, caller, run, reason);
+		pthread_mutex_unlock(&run->lock);
 	}
 	if (!error)
 		log_audited(engine);

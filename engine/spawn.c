@@ -44,7 +44,10 @@ void spawn_discard(struct engine *engine, struct run *run)
 	set_process(engine, run, NULL);
 	process_free(process);
 	supervisor_give_slot(engine);
-	run_log_tidy(engine->runs->log_directory, run->number);
+	if (run->is_removed)
+		run_log_remove(engine->runs->log_directory, run->number);
+	else
+		run_log_tidy(engine->runs->log_directory, run->number);
 	if (engine->attempt_ended)
 		engine->attempt_ended(engine->attempt_ended_context, run->id);
 }
