@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "engine/clock.h"
 #include "tests/engine/fixture.h"
 
 #define RUNS 400
