@@ -236,10 +236,15 @@ static int look(struct engine *engine, struct run *run, int64_t now_ns)
 /* The store or the machine is at fault, not the run: the look is made again. */
 static void put_off(struct engine *engine, struct run *run, int error)
 {
+	const char *remedy =
+	    error == -ENOSPC ? "it is looked at again in 5 s: make room in the state's filesystem"
+			     : "it is looked at again in 5 s: if that goes on, see the lines "
+			       "before this one, the kernel's log, and aionfs fsck STATE";
+
 	run->not_before_ns = clock_wall_ns() + LATER_NS;
 	log_note(engine, "run_delayed", true,
 		 json_pack("{s:s, s:s, s:s}", "run", run->id, "message", strerror(-error), "remedy",
-			   "it is looked at again in 5 s; see that the store has room"));
+			   remedy));
 }
 
 static bool is_too_old(const struct engine *engine, const struct run *run, int64_t now_ns)

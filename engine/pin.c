@@ -46,7 +46,8 @@ static int strand(struct engine *engine, struct run *run)
 {
 	struct event events[2];
 	struct append append = {.events = events};
-	char message[400], hex[DIGEST_HEX + 1];
+	/* The longest type comes in it twice, and the remedy at its end. */
+	char message[800], hex[DIGEST_HEX + 1];
 	int error;
 
 	digest_hex(&run->state.version, hex);

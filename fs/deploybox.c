@@ -114,44 +114,16 @@ static int remove_receipt(struct call *call, const struct box_kind *kind, const 
 	return receipt_remove(call->fs->engine, box_number(kind), name, &call->caller, &reason);
 }
 
-const struct box_kind box_deploy = {
-    .place = PLACE_DEPLOY,
-    .group = WORK_DECODE,
-    .is_interruptible = true,
-    .noun = "archive",
-    .too_large = "archive_too_large",
-    .limit_name = "max_archive_bytes=",
-    .limit = limit,
-    .check = check,
-    .prepare = prepare,
-    .commit = commit,
-    .failed = failed,
-    .note_empty = note_empty,
-    .describe = describe,
-    .open = open_receipt,
-    .list = list,
-    .remove = remove_receipt,
-    .check_touch = check,
-    .check_rename = check_rename,
-};
+/* deploy/ and stage/ differ in what the commit makes of their number. */
+#define ARCHIVE_BOX(where)                                                                         \
+	{                                                                                          \
+		.place = where, .group = WORK_DECODE, .is_interruptible = true, .noun = "archive", \
+		.too_large = "archive_too_large",                                                  \
+		.limit_name = "max_archive_bytes=", .limit = limit, .check = check,                \
+		.prepare = prepare, .commit = commit, .failed = failed, .note_empty = note_empty,  \
+		.describe = describe, .open = open_receipt, .list = list,                          \
+		.remove = remove_receipt, .check_touch = check, .check_rename = check_rename,      \
+	}
 
-const struct box_kind box_stage = {
-    .place = PLACE_STAGE,
-    .group = WORK_DECODE,
-    .is_interruptible = true,
-    .noun = "archive",
-    .too_large = "archive_too_large",
-    .limit_name = "max_archive_bytes=",
-    .limit = limit,
-    .check = check,
-    .prepare = prepare,
-    .commit = commit,
-    .failed = failed,
-    .note_empty = note_empty,
-    .describe = describe,
-    .open = open_receipt,
-    .list = list,
-    .remove = remove_receipt,
-    .check_touch = check,
-    .check_rename = check_rename,
-};
+const struct box_kind box_deploy = ARCHIVE_BOX(PLACE_DEPLOY);
+const struct box_kind box_stage = ARCHIVE_BOX(PLACE_STAGE);

@@ -227,10 +227,10 @@ int rundir_describe_value(struct call *call, enum place place, const char *text,
 	return describe_value(call, &node, &view, name.name, mode, ret_attr);
 }
 
-int rundir_refuse_removal(struct call *call, enum place place, const char *text)
+int rundir_refuse_removal(struct call *call, const struct box_kind *kind, const char *text)
 {
 	struct stat attr;
-	int r = rundir_describe_value(call, place, text, S_IFREG, &attr);
+	int r = rundir_describe_value(call, kind->place, text, S_IFREG, &attr);
 
 	return r == 0 ? -EPERM : r;
 }

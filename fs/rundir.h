@@ -6,6 +6,8 @@
 #include "fs/call.h"
 #include "fs/listing.h"
 
+struct box_kind;
+
 /*
  * Names and attributes of runs/ and by-status/ (and of by-status/ alone: they are for everybody).
  * Into a run's directory only those look who may: its user, root, the owner of the mount.
@@ -73,6 +75,6 @@ int rundir_describe_value(struct call *call, enum place place, const char *text,
 			  struct stat *ret_attr);
 int rundir_list_items(struct call *call, const char *id, enum item_kind kind,
 		      struct listing *listing);
-int rundir_refuse_removal(struct call *call, enum place place, const char *text);
+int rundir_refuse_removal(struct call *call, const struct box_kind *kind, const char *text);
 
 #endif

@@ -66,12 +66,6 @@ static int list(struct call *call, const struct box_kind *kind, const char *pref
 	return rundir_list_items(call, rundir_split(prefix, &name), ITEM_SIGNAL, listing);
 }
 
-/* What was delivered stays delivered. */
-static int refuse_removal(struct call *call, const struct box_kind *kind, const char *text)
-{
-	return rundir_refuse_removal(call, kind->place, text);
-}
-
 /* A run that was removed leaves nothing behind. */
 static bool is_stale(struct fs *fs, const struct spool *spool)
 {
@@ -95,7 +89,7 @@ const struct box_kind box_signal = {
     .describe = describe,
     .open = open_value,
     .list = list,
-    .remove = refuse_removal,
+    .remove = rundir_refuse_removal,
     .check_rename = check_rename,
     .is_stale = is_stale,
 };

@@ -2,8 +2,8 @@
 /*
  * Owns what is particular to runs/ID/steps. A step is asked for by making steps/.NAME, and recorded
  * by renaming that to steps/NAME, once, by processes of the run's current attempt alone. What an
- * attempt leaves behind when it ends is of no use to the next: it is taken away as soon as somebody
- * would see it, and at the latest when there is much of it. Texts are "ID/NAME" and "ID/.NAME".
+ * attempt leaves behind is of no use to the next, and goes when its processes have gone (fs.c).
+ * Texts are "ID/NAME" and "ID/.NAME".
  */
 #include <errno.h>
 #include <string.h>
@@ -74,12 +74,6 @@ static int list(struct call *call, const struct box_kind *kind, const char *pref
 	return rundir_list_items(call, rundir_split(prefix, &name), ITEM_STEP, listing);
 }
 
-/* What was recorded stays recorded. */
-static int refuse_removal(struct call *call, const struct box_kind *kind, const char *text)
-{
-	return rundir_refuse_removal(call, kind->place, text);
-}
-
 static bool is_stale(struct fs *fs, const struct spool *spool)
 {
 	struct rundir_name name;
@@ -112,7 +106,7 @@ const struct box_kind box_step = {
     .describe = describe,
     .open = open_value,
     .list = list,
-    .remove = refuse_removal,
+    .remove = rundir_refuse_removal,
     .check_rename = check_rename,
     .is_stale = is_stale,
     .abandoned = abandoned,
