@@ -160,21 +160,36 @@ static struct writer_job *take(struct writer *writer)
 	return jobs;
 }
 
-/* Those for which there is no room fail at once; the others are returned. */
-static struct writer_job *admit(struct writer *writer, struct writer_job *jobs)
+/* Whether a job comes behind one of its chain in a list. */
+static bool is_behind(const struct writer_job *jobs, const struct writer_job *job)
 {
-	struct writer_job *admitted = NULL, **end = &admitted, *next;
+	while (jobs && (!job->broken || jobs->broken != job->broken))
+		jobs = jobs->next;
+	return jobs != NULL;
+}
+
+/*
+ * Those for which there is room are returned, the others put aside: that one of a chain is refused
+ * breaks what comes behind it, and not what waits in front of it.
+ */
+static struct writer_job *admit(struct writer *writer, struct writer_job *jobs,
+				struct writer_job **ret_refused)
+{
+	struct writer_job *admitted = NULL, **end = &admitted, **refused_end = ret_refused, *next;
 	uint64_t cost = 0;
 
+	*ret_refused = NULL;
 	for (struct writer_job *job = jobs; job; job = next) {
-		int error;
-
 		next = job->next;
 		job->next = NULL;
-		error = room_check(&writer->room, cost + job->cost_bytes, job->reserved);
-		if (error) {
-			set_result(job, error);
-			finish(writer, job);
+		if (is_behind(*ret_refused, job))
+			job->result = -ECANCELED;
+		else
+			job->result =
+			    room_check(&writer->room, cost + job->cost_bytes, job->reserved);
+		if (job->result) {
+			*refused_end = job;
+			refused_end = &job->next;
 			continue;
 		}
 		cost += job->cost_bytes;
@@ -184,10 +199,18 @@ static struct writer_job *admit(struct writer *writer, struct writer_job *jobs)
 	return admitted;
 }
 
+/* After those that were admitted, and before anything that is handed in behind them. */
+static void refuse(struct writer *writer, struct writer_job *jobs)
+{
+	for (struct writer_job *job = jobs; job; job = job->next)
+		set_result(job, job->result);
+	finish(writer, jobs);
+}
+
 static void *writer_main(void *argument)
 {
 	struct writer *writer = argument;
-	struct writer_job *jobs;
+	struct writer_job *jobs, *refused;
 
 	for (;;) {
 		pthread_mutex_lock(&writer->lock);
@@ -197,9 +220,10 @@ static void *writer_main(void *argument)
 		pthread_mutex_unlock(&writer->lock);
 		if (!jobs)
 			return NULL;
-		jobs = admit(writer, jobs);
+		jobs = admit(writer, jobs, &refused);
 		if (jobs)
 			run_group(writer, jobs);
+		refuse(writer, refused);
 	}
 }
 
@@ -209,8 +233,8 @@ int writer_open(struct writer *writer, struct env *env, int directory)
 	int error;
 
 	*writer = (struct writer){
-		.lmdb = env->lmdb,
-		.room = {.directory = directory, .env = env},
+	    .lmdb = env->lmdb,
+	    .room = {.directory = directory, .env = env},
 	};
 	pthread_mutex_init(&writer->lock, NULL);
 	pthread_cond_init(&writer->work, NULL);

@@ -2,13 +2,15 @@
 /* Group commit: fewer transactions than changes, and each caller has a result of its own. */
 #include "tests/store/fixture.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "store/batch.h"
 #include "store/private.h"
 
 #define THREADS 8
-#define ROUNDS  40
+#define ROUNDS 40
 
 struct gate_job {
 	struct writer_job job;
@@ -102,10 +104,10 @@ Test(writer, waiting_jobs_share_a_transaction_but_not_a_result)
 	gate_shut(&gate, writer);
 	for (uint8_t i = 0; i < 3; i++) {
 		jobs[i] = (struct put_job){
-			.job = {.apply = put, .committed = count_committed, .reserved = true},
-			.table = table,
-			.key = i,
-			.error = i == 1 ? -EINVAL : 0,
+		    .job = {.apply = put, .committed = count_committed, .reserved = true},
+		    .table = table,
+		    .key = i,
+		    .error = i == 1 ? -EINVAL : 0,
 		};
 		writer_submit(writer, &jobs[i].job);
 	}
@@ -152,10 +154,10 @@ Test(writer, behind_a_failed_job_its_chain_is_not_tried)
 	gate_shut(&gate, writer);
 	for (uint8_t i = 0; i < 5; i++) {
 		jobs[i] = (struct put_job){
-			.job = {.apply = put, .committed = count_committed, .reserved = true},
-			.table = fixture.store->rows.tables[ROWS_META],
-			.key = i,
-			.error = i == 1 ? -EINVAL : 0,
+		    .job = {.apply = put, .committed = count_committed, .reserved = true},
+		    .table = fixture.store->rows.tables[ROWS_META],
+		    .key = i,
+		    .error = i == 1 ? -EINVAL : 0,
 		};
 		jobs[i].job.broken = i == 3 ? NULL : &broken;
 		if (i == 4)
@@ -170,6 +172,44 @@ Test(writer, behind_a_failed_job_its_chain_is_not_tried)
 		cr_assert_eq(jobs[i].committed, expected[i] == 0);
 		cr_assert_eq(has(&fixture.store->rows, jobs[i].table, i), expected[i] == 0);
 	}
+	fixture_close(&fixture);
+}
+
+/* What is refused for want of room breaks what is behind it, not what waits in front of it. */
+Test(writer, a_refused_job_does_not_break_its_chain_in_front)
+{
+	static const int expected[] = {0, -ENOSPC, -ECANCELED, 0};
+	struct put_job jobs[4];
+	struct gate_job gate;
+	struct fixture fixture;
+	struct writer *writer;
+	bool broken = false;
+	int directory;
+
+	fixture_open(&fixture);
+	writer = &fixture.store->rows_writer;
+	directory = writer->room.directory;
+	/* A filesystem without a free block. */
+	writer->room.directory = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cr_assert_geq(writer->room.directory, 0);
+	gate_shut(&gate, writer);
+	for (uint8_t i = 0; i < 4; i++) {
+		jobs[i] = (struct put_job){
+		    .job = {.apply = put, .committed = count_committed, .reserved = true},
+		    .table = fixture.store->rows.tables[ROWS_META],
+		    .key = i,
+		};
+		jobs[i].job.broken = i == 3 ? NULL : &broken;
+		jobs[i].job.cost_bytes = i == 1 ? 16 << 20 : 0;
+		writer_submit(writer, &jobs[i].job);
+	}
+	gate_open(&gate, writer);
+	for (uint8_t i = 0; i < 4; i++) {
+		cr_assert_eq(writer_wait(writer, &jobs[i].job), expected[i], "job %u", i);
+		cr_assert_eq(has(&fixture.store->rows, jobs[i].table, i), expected[i] == 0);
+	}
+	close(writer->room.directory);
+	writer->room.directory = directory;
 	fixture_close(&fixture);
 }
 
@@ -248,8 +288,8 @@ Test(writer, many_threads_commit_at_once)
 	gate_shut(&gate, &fixture.store->rows_writer);
 	for (unsigned int i = 0; i < THREADS; i++) {
 		committers[i] = (struct committer){.store = fixture.store, .number = i};
-		cr_assert_eq(pthread_create(&committers[i].thread, NULL, commit_many,
-					    &committers[i]), 0);
+		cr_assert_eq(
+		    pthread_create(&committers[i].thread, NULL, commit_many, &committers[i]), 0);
 	}
 	/* All of them wait for the gate by now or soon; the first round shares one transaction. */
 	do
